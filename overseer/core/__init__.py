@@ -1,0 +1,1 @@
+"""Pure decisions: no Twisted, no clock, no file, no random source."""

@@ -1,0 +1,47 @@
+"""Plain values that describe a child process: what to run, and how it ended."""
+
+import signal as signals
+from collections.abc import Mapping
+from typing import Literal
+
+import attrs
+
+Stream = Literal["stdout", "stderr"]
+
+
+@attrs.frozen(kw_only=True)
+class ProcessSpec:
+    """Everything that is needed to spawn one child process.
+
+    ``argv[0]`` is the program, looked up in the child's own ``PATH`` when it has no slash.
+    ``env`` is the whole environment of the child: nothing is added to it.
+    ``rlimits`` maps names as in ``prlimit(1)`` (``nofile``, ``as``, ``cpu`` ...) to ``(soft, hard)``,
+    ``None`` standing for "unlimited".
+    """
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    cwd: str | None = None
+    user: str | int | None = None
+    group: str | int | None = None
+    umask: int | None = None
+    nice: int | None = None
+    rlimits: Mapping[str, tuple[int | None, int | None]] = attrs.field(factory=dict)
+    stop_signal: int = signals.SIGTERM
+
+
+@attrs.frozen
+class Outcome:
+    """How a run ended: an exit code, or -1 with the name of the signal (protocol.md section 5)."""
+
+    exit_code: int
+    signal: str | None = None
+
+    @classmethod
+    def from_signal(cls, number: int) -> "Outcome":
+        """Return the outcome of a process that signal ``number`` ended."""
+        try:
+            name = signals.Signals(number).name
+        except ValueError:
+            name = f"SIG{number}"
+        return cls(-1, name)

@@ -1,0 +1,61 @@
+"""The border between the life of a task and whatever runs for it.
+
+A *worker* is one run of a task: an operating system process, or code that behaves like one. It reports
+through :class:`WorkerEvents` and obeys through :class:`Worker`. The order of events of one run is::
+
+    spawned -> output* -> exited -> output* -> drained -> gone
+    spawn_failed                                  (and nothing else)
+
+Events never arrive from inside the call to :meth:`Worker.start`, nor from another thread.
+"""
+
+from typing import Protocol
+
+from overseer.core.process import Outcome, Stream
+
+
+class WorkerEvents(Protocol):
+    """What a worker reports; implemented by the run that owns it."""
+
+    def spawned(self, pid: int) -> None:
+        """The worker runs now."""
+
+    def spawn_failed(self, reason: str) -> None:
+        """The worker could not be started; ``reason`` names the program and the system's error."""
+
+    def output(self, stream: Stream, data: bytes) -> None:
+        """One read of at least one byte. The splitting into lines is the receiver's."""
+
+    def exited(self, outcome: Outcome) -> None:
+        """The main process has ended; output may still follow."""
+
+    def drained(self) -> None:
+        """No more output will come."""
+
+    def gone(self) -> None:
+        """Nothing of the worker is alive any more, its leftovers included. The last event."""
+
+
+class Worker(Protocol):
+    """What can be asked of a worker."""
+
+    def start(self) -> None:
+        """Begin. Exactly one of ``spawned`` and ``spawn_failed`` follows."""
+
+    def terminate(self, grace: float) -> None:
+        """Ask the whole group to end; what is left of it after ``grace`` seconds is killed.
+
+        The grace covers the leftovers of a main process that ends earlier. Only the first call counts.
+        """
+
+    def kill(self) -> None:
+        """End the whole group by force, now."""
+
+    def pause_output(self) -> None:
+        """Read nothing more until :meth:`resume_output`. Has no effect once the main process ended."""
+
+    def resume_output(self) -> None:
+        """Read again."""
+
+    def close_output(self) -> None:
+        """Stop waiting for whoever still holds the pipes: read what is there, then ``drained``."""

@@ -1,0 +1,1 @@
+"""Action drivers: how a configured action becomes a running worker."""

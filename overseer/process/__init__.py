@@ -1,0 +1,1 @@
+"""Operating system processes: spawning, pipes, signals, reaping."""
