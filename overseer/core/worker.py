@@ -3,7 +3,7 @@
 A *worker* is one run of a task: an operating system process, or code that behaves like one. It reports
 through :class:`WorkerEvents` and obeys through :class:`Worker`. The order of events of one run is::
 
-    spawned -> output* -> exited -> output* -> drained -> gone
+    spawned -> output* -> exited -> output* -> drained -> gone     (``closed`` a stream: before drained)
     spawn_failed                                  (and nothing else)
 
 Events never arrive from inside the call to :meth:`Worker.start`, nor from another thread.
@@ -29,8 +29,11 @@ class WorkerEvents(Protocol):
     def exited(self, outcome: Outcome) -> None:
         """The main process has ended; output may still follow."""
 
+    def closed(self, stream: Stream) -> None:
+        """No more output will come from this stream; before ``drained``, once each."""
+
     def drained(self) -> None:
-        """No more output will come."""
+        """No more output will come at all."""
 
     def gone(self) -> None:
         """Nothing of the worker is alive any more, its leftovers included. The last event."""

@@ -1,0 +1,47 @@
+"""The record of a task: what is known of it, as plain data.
+
+State is read from here, never from the state machine. Instants are microseconds since the epoch.
+"""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import attrs
+
+State = Literal["active", "stopped", "errored", "queued"]
+FINISHED: tuple[State, ...] = ("stopped", "errored")
+
+
+@attrs.define(kw_only=True)
+class TaskRecord:
+    """One task over all its runs.
+
+    ``last_seq`` numbers its output lines over all runs; ``epoch`` names that numbering. ``intentional`` tells
+    whether the current run was asked to end. ``run`` counts runs from 1.
+    """
+
+    task_id: str
+    epoch: str
+    created_at: int
+    action: str = ""
+    params: Mapping[str, str] = attrs.field(factory=dict)
+    state: State = "stopped"
+    run: int = 0
+    last_seq: int = 0
+    restart_count: int = 0
+    pid: int | None = None
+    intentional: bool = False
+    last_started_at: int | None = None
+    last_exited_at: int | None = None
+    last_exit_code: int | None = None
+    error_message: str = ""
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing of the task runs or is about to."""
+        return self.state in FINISHED
+
+    @property
+    def last_activity_at(self) -> int:
+        """When something last happened to the task itself, output aside."""
+        return max(self.created_at, self.last_started_at or 0, self.last_exited_at or 0)

@@ -1,0 +1,280 @@
+"""The state machine of a task: what each thing that can happen leads to.
+
+Only lifecycle comes here; output never does. Every state x input cell is written out below, those without
+effect too, and ``tests/unit/lifecycle/test_machine.py`` has a row for each.
+
+=========  ==================================================================================
+state      meaning
+=========  ==================================================================================
+idle       nothing runs: before the first run, or after a run that ended (``stopped``)
+starting   the worker is being started
+aborting   a stop came while the worker was being started
+running    the worker runs
+stopping   the worker was asked to end; holds the timer after which it counts as unkillable
+draining   the worker has ended and its last output is read; holds the drain deadline
+failed     the task ended in error (``errored``)
+=========  ==================================================================================
+
+Timers are the data of a state, so every transition out of such a state cancels them.
+"""
+
+from typing import Protocol
+
+import attrs
+from automat import TypeMachineBuilder
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from overseer.core.process import Outcome
+
+DRAIN_DEADLINE = 1.0
+"""Seconds after the exit at which output that is still held open is closed (protocol.md section 5)."""
+UNKILLABLE_AFTER = 10.0
+"""Seconds after the SIGKILL at which a process that still has not ended is given up."""
+
+
+class Effects(Protocol):
+    """What the machine has done; implemented by the task."""
+
+    def spawn(self) -> None:
+        """Start the worker; ``spawned`` or ``spawn_failed`` comes later."""
+
+    def tell_started(self, pid: int) -> None:
+        """The run has begun."""
+
+    def tell_start_failed(self, reason: str) -> None:
+        """The run could not begin."""
+
+    def terminate(self, grace: float) -> None:
+        """Ask the worker to end, by force after ``grace`` seconds."""
+
+    def close_output(self) -> None:
+        """Wait no longer for the worker's output; ``drained`` follows."""
+
+    def tell_exited(self, outcome: Outcome) -> None:
+        """The run has ended and all its output has been told."""
+
+    def tell_unkillable(self) -> None:
+        """The worker does not end whatever is done."""
+
+
+class Inputs(Protocol):
+    """What can happen to a task."""
+
+    def begin(self) -> None:
+        """A run is wanted."""
+
+    def spawned(self, pid: int) -> None:
+        """The worker runs."""
+
+    def spawn_failed(self, reason: str) -> None:
+        """The worker could not be started."""
+
+    def stop(self, grace: float) -> None:
+        """The run shall end, by force after ``grace`` seconds."""
+
+    def exited(self, outcome: Outcome) -> None:
+        """The worker has ended."""
+
+    def drained(self) -> None:
+        """All output of the worker has been read."""
+
+    def drain_due(self) -> None:
+        """The drain deadline has come."""
+
+    def give_up_due(self) -> None:
+        """The worker should have been dead for long."""
+
+
+@attrs.define
+class Core:
+    """What the machine works with."""
+
+    clock: IReactorTime
+    effects: Effects
+
+
+@attrs.frozen
+class _Aborting:
+    grace: float
+
+
+@attrs.frozen
+class _Stopping:
+    give_up: IDelayedCall
+
+
+@attrs.frozen
+class _Draining:
+    deadline: IDelayedCall
+    outcome: Outcome
+
+
+def _remember_grace(_inputs: Inputs, _core: Core, grace: float) -> _Aborting:
+    return _Aborting(grace)
+
+
+def _await_death(inputs: Inputs, core: Core, grace: float) -> _Stopping:
+    return _Stopping(core.clock.callLater(grace + UNKILLABLE_AFTER, inputs.give_up_due))
+
+
+def _await_output(inputs: Inputs, core: Core, outcome: Outcome) -> _Draining:
+    return _Draining(core.clock.callLater(DRAIN_DEADLINE, inputs.drain_due), outcome)
+
+
+_builder = TypeMachineBuilder(Inputs, Core)
+_idle = _builder.state("idle")
+_starting = _builder.state("starting")
+_aborting = _builder.state("aborting", _remember_grace)
+_running = _builder.state("running")
+_stopping = _builder.state("stopping", _await_death)
+_draining = _builder.state("draining", _await_output)
+_failed = _builder.state("failed")
+
+
+@_idle.upon(Inputs.begin).to(_starting)
+def _begin(_inputs: Inputs, core: Core) -> None:
+    core.effects.spawn()
+
+
+@_starting.upon(Inputs.spawned).to(_running)
+def _spawned(_inputs: Inputs, core: Core, pid: int) -> None:
+    core.effects.tell_started(pid)
+
+
+@_starting.upon(Inputs.spawn_failed).to(_idle)
+def _spawn_failed(_inputs: Inputs, core: Core, reason: str) -> None:
+    core.effects.tell_start_failed(reason)
+
+
+# A worker can only be ended once it runs, so a stop waits for that.
+_starting.upon(Inputs.stop).to(_aborting).returns(None)
+
+
+@_aborting.upon(Inputs.spawned).to(_running)
+def _spawned_to_stop(inputs: Inputs, core: Core, aborting: _Aborting, pid: int) -> None:
+    core.effects.tell_started(pid)
+    inputs.stop(aborting.grace)
+
+
+@_aborting.upon(Inputs.spawn_failed).to(_idle)
+def _failed_to_stop(_inputs: Inputs, core: Core, _aborted: _Aborting, reason: str) -> None:
+    core.effects.tell_start_failed(reason)
+
+
+@_running.upon(Inputs.stop).to(_stopping)
+def _stop(_inputs: Inputs, core: Core, grace: float) -> None:
+    core.effects.terminate(grace)
+
+
+_running.upon(Inputs.exited).to(_draining).returns(None)
+
+
+@_stopping.upon(Inputs.exited).to(_draining)
+def _exited_in_stop(_inputs: Inputs, _core: Core, stopping: _Stopping, outcome: Outcome) -> None:
+    stopping.give_up.cancel()
+
+
+@_stopping.upon(Inputs.give_up_due).to(_failed)
+def _give_up(_inputs: Inputs, core: Core, stopping: _Stopping) -> None:
+    core.effects.tell_unkillable()
+
+
+@_draining.upon(Inputs.drain_due).loop()
+def _drain_due(_inputs: Inputs, core: Core, draining: _Draining) -> None:
+    core.effects.close_output()
+
+
+@_draining.upon(Inputs.drained).to(_idle)
+def _drained(_inputs: Inputs, core: Core, draining: _Draining) -> None:
+    if draining.deadline.active():
+        draining.deadline.cancel()
+    core.effects.tell_exited(draining.outcome)
+
+
+@_failed.upon(Inputs.begin).to(_starting)
+def _begin_again(_inputs: Inputs, core: Core) -> None:
+    core.effects.spawn()
+
+
+_failed.upon(Inputs.stop).to(_idle).returns(None)
+
+# What changes nothing. A repeated stop, above all; the rest is late news of a worker that was given up,
+# or cannot happen and must still do no harm.
+for _state, _without_effect in (
+    (
+        _idle,
+        (
+            Inputs.spawned,
+            Inputs.spawn_failed,
+            Inputs.stop,
+            Inputs.exited,
+            Inputs.drained,
+            Inputs.drain_due,
+            Inputs.give_up_due,
+        ),
+    ),
+    (
+        _starting,
+        (Inputs.begin, Inputs.exited, Inputs.drained, Inputs.drain_due, Inputs.give_up_due),
+    ),
+    (
+        _aborting,
+        (
+            Inputs.begin,
+            Inputs.stop,
+            Inputs.exited,
+            Inputs.drained,
+            Inputs.drain_due,
+            Inputs.give_up_due,
+        ),
+    ),
+    (
+        _running,
+        (
+            Inputs.begin,
+            Inputs.spawned,
+            Inputs.spawn_failed,
+            Inputs.drained,
+            Inputs.drain_due,
+            Inputs.give_up_due,
+        ),
+    ),
+    (
+        _stopping,
+        (
+            Inputs.begin,
+            Inputs.spawned,
+            Inputs.spawn_failed,
+            Inputs.stop,
+            Inputs.drained,
+            Inputs.drain_due,
+        ),
+    ),
+    (
+        _draining,
+        (
+            Inputs.begin,
+            Inputs.spawned,
+            Inputs.spawn_failed,
+            Inputs.stop,
+            Inputs.exited,
+            Inputs.give_up_due,
+        ),
+    ),
+    (
+        _failed,
+        (
+            Inputs.spawned,
+            Inputs.spawn_failed,
+            Inputs.exited,
+            Inputs.drained,
+            Inputs.drain_due,
+            Inputs.give_up_due,
+        ),
+    ),
+):
+    for _input in _without_effect:
+        _state.upon(_input).loop().returns(None)
+
+new_machine = _builder.build()
+"""Called with a :class:`Core`, returns the :class:`Inputs` of one task's machine."""

@@ -1,0 +1,185 @@
+"""From JSON to requests and from messages to JSON.
+
+Every way in which a request can be wrong is answered here, by a :class:`BadRequest` whose text names the
+field, what was expected and what came (the table in protocol.md section 2).
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+import msgspec
+
+from overseer.core.durations import parse_duration
+from overseer.core.timestamps import parse_timestamp
+from overseer.protocol.fields import FieldSpec, fields_of
+from overseer.protocol.messages import REQUESTS, Message, Request, tag_of
+
+encode_message: Callable[[Message], bytes] = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
+_ABSENT = (None, "")
+_MAX_SHOWN = 100
+
+
+@attrs.frozen
+class BadRequest(Exception):
+    """A request that cannot be understood; ``id`` is empty where the request had none."""
+
+    id: str
+    message: str
+
+
+class _WrongValue(Exception):
+    """The rest of a message about a field, after its path."""
+
+    def __init__(self, path: str, complaint: str) -> None:
+        super().__init__(f"{path}: {complaint}")
+
+
+def decode_request(data: bytes) -> Request:
+    """Return the request in ``data``, one JSON object.
+
+    ``null`` counts as absent everywhere, an empty string does in optional fields; unknown fields are ignored.
+
+    :raises BadRequest: with the text for the client.
+    """
+    fields = _json_object(data)
+    request_id = fields.get("id")
+    if not isinstance(request_id, str) or not request_id:
+        raise BadRequest("", "id is required")
+    name = fields.get("type")
+    if name in _ABSENT:
+        raise BadRequest(request_id, "type is required")
+    if not isinstance(name, str):
+        raise BadRequest(request_id, f"type: expected string, got {_kind_of(name)}")
+    known = _REQUESTS.get(name)
+    if known is None:
+        raise BadRequest(request_id, f"unknown message type: {_shorten(name)}")
+    kind, specs = known
+    values: dict[str, Any] = {}
+    try:
+        for spec in specs:
+            value = fields.get(spec.name)
+            if value in _ABSENT and (value is None or not spec.required):
+                value = None
+            if value is None or (value == "" and spec.required):
+                if spec.required:
+                    raise BadRequest(request_id, f"{spec.name} is required")
+                continue
+            values[spec.name] = _convert(spec, value, spec.name)
+    except _WrongValue as wrong:
+        raise BadRequest(request_id, str(wrong)) from None
+    return kind(**values)
+
+
+def _json_object(data: bytes) -> dict[str, Any]:
+    try:
+        value = _decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadRequest("", f"invalid JSON: {error}") from None
+    except RecursionError:
+        raise BadRequest("", "invalid JSON: nested too deeply") from None
+    if not isinstance(value, dict):
+        raise BadRequest("", f"invalid JSON: expected an object, got {_kind_of(value)}")
+    return value
+
+
+def _convert(spec: FieldSpec, value: Any, path: str) -> Any:
+    return _CONVERTERS[spec.kind](spec, value, path)
+
+
+def _string(_spec: FieldSpec, value: Any, path: str) -> str:
+    if not isinstance(value, str):
+        raise _WrongValue(path, f"expected string, got {_kind_of(value)}")
+    return value
+
+
+def _boolean(_spec: FieldSpec, value: Any, path: str) -> bool:
+    if not isinstance(value, bool):
+        raise _WrongValue(path, f"expected boolean, got {_kind_of(value)}")
+    return value
+
+
+def _integer(spec: FieldSpec, value: Any, path: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise _WrongValue(path, f"expected integer, got {_kind_of(value)}")
+    if spec.minimum is not None and value < spec.minimum:
+        raise _WrongValue(path, f"expected integer >= {spec.minimum}, got {_shorten(str(value))}")
+    if spec.maximum is not None and value > spec.maximum:
+        raise _WrongValue(path, f"expected integer <= {spec.maximum}, got {_shorten(str(value))}")
+    return value
+
+
+def _enum(spec: FieldSpec, value: Any, path: str) -> str:
+    text = _string(spec, value, path)
+    if text not in spec.values:
+        expected = ", ".join(spec.values)
+        raise _WrongValue(path, f'expected one of {expected}, got "{_shorten(text)}"')
+    return text
+
+
+def _timestamp(spec: FieldSpec, value: Any, path: str) -> int:
+    text = _string(spec, value, path)
+    try:
+        return parse_timestamp(text)
+    except ValueError:
+        raise _WrongValue(path, f'expected an RFC 3339 timestamp, got "{_shorten(text)}"') from None
+
+
+def _duration(spec: FieldSpec, value: Any, path: str) -> float:
+    text = _string(spec, value, path)
+    try:
+        seconds = parse_duration(text)
+    except ValueError:
+        raise _WrongValue(
+            path, f'expected a duration such as "1m30s", got "{_shorten(text)}"'
+        ) from None
+    if seconds < 0:
+        raise _WrongValue(path, f'expected a duration >= 0, got "{_shorten(text)}"')
+    return seconds
+
+
+def _map(spec: FieldSpec, value: Any, path: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise _WrongValue(path, f"expected object, got {_kind_of(value)}")
+    item = spec.item
+    assert item is not None
+    return {
+        key: _convert(item, entry, f"{path}.{_shorten(key)}")
+        for key, entry in value.items()
+        if entry is not None
+    }
+
+
+_CONVERTERS: dict[str, Callable[[FieldSpec, Any, str], Any]] = {
+    "string": _string,
+    "uuid": _string,
+    "boolean": _boolean,
+    "integer": _integer,
+    "enum": _enum,
+    "timestamp": _timestamp,
+    "duration": _duration,
+    "map": _map,
+}
+_REQUESTS: dict[str, tuple[type[Request], tuple[FieldSpec, ...]]] = {
+    tag_of(kind): (kind, fields_of(kind)) for kind in REQUESTS
+}
+
+
+def _kind_of(value: Any) -> str:
+    """Return what JSON calls the type of a decoded value."""
+    for kind, name in (
+        (bool, "boolean"),
+        (int, "integer"),
+        (float, "number"),
+        (str, "string"),
+        (list, "array"),
+        (dict, "object"),
+    ):
+        if isinstance(value, kind):
+            return name
+    return "null"
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "…"

@@ -1,0 +1,189 @@
+"""What a client is owed: everything it was sent and has not taken yet (protocol.md section 4).
+
+While the transport takes data, an outbox writes through. After :meth:`Outbox.pause` it queues references to
+shared frames. Output beyond the limits is left out and told by one ``lagged`` a task, ahead of whatever that
+task tells next; lifecycle events and answers are never left out. A client that cannot take even those has
+to go: ``overflowed`` is called once.
+"""
+
+from collections import deque
+from collections.abc import Callable
+
+import attrs
+
+from overseer.protocol.batch import Batch
+from overseer.protocol.codec import encode_message
+from overseer.protocol.frames import text_frame
+from overseer.protocol.messages import Lagged
+
+BEHIND_SIZE = 1024 * 1024
+"""Bytes queued above which a subscriber counts as behind (protocol.md section 4)."""
+
+
+@attrs.define
+class SendBudget:
+    """Bytes that all outboxes together may hold in output, shared by the clients of one daemon."""
+
+    limit: int
+    used: int = 0
+
+
+class Outbox:
+    """The queue between the events of the daemon and the transport of one client.
+
+    :param write: takes frames; may call :meth:`pause` from within.
+    :param overflowed: called when answers and lifecycle events alone exceed ``limit``.
+    :param limit: bytes of output that may wait for this client, and of all else.
+    :param budget: what may wait for all clients together.
+    :param in_flight: bytes that the operating system holds for this client; only its changes matter.
+    """
+
+    def __init__(
+        self,
+        write: Callable[[bytes], object],
+        overflowed: Callable[[], object],
+        limit: int,
+        budget: SendBudget,
+        in_flight: Callable[[], int] = lambda: 0,
+    ) -> None:
+        self._write = write
+        self._overflowed = overflowed
+        self._limit = limit
+        self._budget = budget
+        self._in_flight = in_flight
+        self._paused = False
+        self._closed = False
+        self._queue: deque[tuple[bytes, bool]] = deque()
+        self._output_size = 0
+        self._owed_size = 0
+        self._gaps: dict[str, tuple[int, int]] = {}
+        self._when_caught_up: set[Callable[[], object]] = set()
+        self._taken = 0
+        self.stalled = False
+        """Set by flow control when the client made no progress; cleared by progress."""
+
+    @property
+    def size(self) -> int:
+        """Bytes waiting."""
+        return self._output_size + self._owed_size
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """A value that changes whenever the client has taken something."""
+        return self._taken, self._in_flight()
+
+    @property
+    def owed(self) -> int:
+        """Bytes waiting that must not be left out."""
+        return self._owed_size
+
+    @property
+    def behind(self) -> bool:
+        """Whether more than :data:`BEHIND_SIZE` bytes wait."""
+        return self._output_size + self._owed_size > BEHIND_SIZE
+
+    @property
+    def empty(self) -> bool:
+        """Whether the transport has taken everything."""
+        return not self._queue
+
+    def when_caught_up(self, callback: Callable[[], object]) -> None:
+        """Call ``callback`` once the client is not behind any more, or the outbox is closed."""
+        self._when_caught_up.add(callback)
+
+    def forget(self, callback: Callable[[], object]) -> None:
+        """Take back :meth:`when_caught_up`."""
+        self._when_caught_up.discard(callback)
+
+    def send(self, frames: bytes) -> None:
+        """Send what must arrive: an answer."""
+        if not self._closed:
+            self._send(frames, droppable=False)
+
+    def send_batch(self, batch: Batch) -> None:
+        """Send a batch of events; output may be left out when the client is too slow for it."""
+        if not self._paused and not self._queue:
+            if not self._closed:
+                self._taken += len(batch.frames)
+                self._write(batch.frames)
+        elif not self._closed:
+            self._queue_batch(batch)
+
+    def pause(self) -> None:
+        """The transport takes nothing more for now."""
+        self._paused = True
+
+    def resume(self) -> None:
+        """The transport takes data again."""
+        self._paused = False
+        self.stalled = False
+        self._flush()
+
+    def close(self) -> None:
+        """Drop everything: the client is gone."""
+        self._closed = True
+        self._budget.used -= self._output_size
+        self._output_size = self._owed_size = 0
+        self._queue.clear()
+        self._gaps.clear()
+        self._tell_caught_up()
+
+    def _queue_batch(self, batch: Batch) -> None:
+        task_id = batch.task_id
+        gap = self._gaps.get(task_id)
+        if not batch.droppable:
+            if gap is not None:
+                self._tell_gap(task_id)
+            self._send(batch.frames, droppable=False)
+            return
+        size = len(batch.frames)
+        full = (
+            self._output_size + size > self._limit or self._budget.used + size > self._budget.limit
+        )
+        if gap is None and not full:
+            self._send(batch.frames, droppable=True)
+        else:
+            self._gaps[task_id] = (gap[0] if gap else batch.first_seq, batch.last_seq)
+
+    def _send(self, frames: bytes, *, droppable: bool) -> None:
+        if not self._paused and not self._queue:
+            self._taken += len(frames)
+            self._write(frames)
+            return
+        self._queue.append((frames, droppable))
+        if droppable:
+            self._output_size += len(frames)
+            self._budget.used += len(frames)
+            return
+        self._owed_size += len(frames)
+        if self._owed_size > self._limit and not self._closed:
+            self.close()
+            self._overflowed()
+
+    def _flush(self) -> None:
+        queue = self._queue
+        while queue and not self._paused:
+            frames, droppable = queue.popleft()
+            if droppable:
+                self._output_size -= len(frames)
+                self._budget.used -= len(frames)
+            else:
+                self._owed_size -= len(frames)
+            self._taken += len(frames)
+            self._write(frames)
+        if self._gaps and self._output_size <= self._limit // 2:
+            for task_id in list(self._gaps):
+                self._tell_gap(task_id)
+        if self._when_caught_up and not self.behind:
+            self._tell_caught_up()
+
+    def _tell_gap(self, task_id: str) -> None:
+        first, last = self._gaps.pop(task_id)
+        message = Lagged(task_id, from_seq=first, to_seq=last, dropped=last - first + 1)
+        self._send(text_frame(encode_message(message)), droppable=False)
+
+    def _tell_caught_up(self) -> None:
+        callbacks = list(self._when_caught_up)
+        self._when_caught_up.clear()
+        for callback in callbacks:
+            callback()
