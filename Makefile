@@ -1,0 +1,65 @@
+# Everything happens in .venv, made on first use: `make run` and `make test` need python3, venv and make.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+CONFIG ?= examples/config.yaml
+SOURCES = $(shell find overseer twisted -name '*.py') pyproject.toml setup.py
+
+.PHONY: run test test-slow test-all lint format bench clean help
+
+help:
+	@echo "make run        start the daemon with $(CONFIG) on 127.0.0.1:8080"
+	@echo "make test       run the tests (under 3 minutes)"
+	@echo "make test-slow  run the tests that take minutes"
+	@echo "make test-all   run the tests on every CPython >= 3.11 of this machine"
+	@echo "make lint       ruff and mypy"
+	@echo "make bench      compare with the plain Autobahn server"
+
+# A regular install, not an editable one: that hides the twistd plugin.
+$(VENV)/installed: $(SOURCES)
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "overseer needs Python 3.11 or newer")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check '.[examples]'
+	touch $@
+
+$(VENV)/test-installed: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check '.[examples,test]'
+	touch $@
+
+$(VENV)/lint-installed: $(VENV)/test-installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check '.[examples,test,lint]'
+	touch $@
+
+run: $(VENV)/installed
+	@echo "overseer listens on ws://127.0.0.1:8080/ws. In another terminal, try:"
+	@echo "    $(BIN)/python examples/client.py echo message=hello"
+	@echo "    $(BIN)/python examples/client.py count to=5"
+	@echo "    curl -s http://127.0.0.1:8080/ws/manifest"
+	@echo "Ctrl-C stops it and everything it runs."
+	$(BIN)/overseer --config $(CONFIG)
+
+# From the tests' own folder, so that the installed package is tested and not the checkout.
+test: $(VENV)/test-installed
+	cd tests && ../$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+test-slow: $(VENV)/test-installed
+	cd tests && ../$(BIN)/python -m pytest -m slow $(ARGS)
+
+test-all:
+	sh tests/on-every-python.sh $(ARGS)
+
+lint: $(VENV)/lint-installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/lint-installed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/test-installed
+	$(BIN)/python -m benchmarks.run $(ARGS)
+
+clean:
+	rm -rf $(VENV) .venvs build *.egg-info

@@ -1,0 +1,47 @@
+"""The ``overseer`` command: runs the daemon in the foreground."""
+
+import argparse
+from collections.abc import Sequence
+
+from overseer._version import __version__
+from overseer.cli.help import ENVIRONMENT
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status: 1 for a daemon that could not start."""
+    options = _parser().parse_args(arguments)
+    if options.list_handlers:
+        from overseer.drivers.registry import BUILT_IN  # noqa: PLC0415  # a quick answer stays quick
+
+        print("\n".join(BUILT_IN))
+        return 0
+    from overseer.cli.run import run  # noqa: PLC0415  # --help and --version need no Twisted
+
+    return run(options.config)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="overseer",
+        description="Start processes for WebSocket clients and stream what they print.",
+        epilog=ENVIRONMENT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    # With one dash, too: v2's images start the program so.
+    parser.add_argument(
+        "--config",
+        "-config",
+        metavar="FILE",
+        help="YAML configuration; without it ./config.yaml if there is one",
+    )
+    parser.add_argument(
+        "--list-handlers",
+        "-list-handlers",
+        action="store_true",
+        help="print the registered driver types, one a line",
+    )
+    parser.add_argument(
+        "--version", "-version", action="version", version=f"overseer {__version__}"
+    )
+    return parser

@@ -1,0 +1,30 @@
+"""``overseer --config F``: the daemon in the foreground, logging to stderr."""
+
+import sys
+
+from twisted.internet import reactor
+from twisted.logger import globalLogBeginner, textFileLogObserver
+
+from overseer.core.config import ConfigError
+from overseer.listeners import ListenError
+from overseer.program import ConfigFileError, Program, complain, read_config
+
+
+def run(config_path: str | None) -> int:
+    """Run the daemon until a signal ends it; return the exit status."""
+    globalLogBeginner.beginLoggingTo(
+        [textFileLogObserver(sys.stderr)], redirectStandardIO=False, discardBuffer=True
+    )
+    try:
+        program = Program(reactor, read_config(config_path))
+        program.startService()
+    except ConfigError as error:
+        for problem in error.problems:
+            complain(problem)
+        return 1
+    except (ConfigFileError, ListenError) as error:
+        complain(error)
+        return 1
+    reactor.addSystemEventTrigger("before", "shutdown", program.stopService)
+    reactor.run()
+    return program.exit_status

@@ -1,0 +1,178 @@
+"""Which requests are refused before anything else looks at them, and with what words.
+
+The rules are those of protocol.md section 1, rows "who may connect" and "browsers". A web page runs
+on the user's own machine, so where a request comes from says nothing about who asks: a page of
+another site (cross-site WebSocket hijacking) is told by its ``Origin``, and a site whose name was
+pointed at this machine (DNS rebinding, where the origin looks the same) by its ``Host``.
+"""
+
+import ipaddress
+import re
+from collections.abc import Iterable, Sequence
+from typing import TypeAlias
+
+import attrs
+
+_AUTHORITY = re.compile(  # RFC 3986 section 3.2 without user names
+    r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[\w.~%!$&'()*+,;=-]*))(?::(?P<port>[0-9]{0,5}))?",
+    re.ASCII,
+)
+_ORIGIN = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<authority>.*)", re.ASCII | re.IGNORECASE)
+_HOST_NAME = re.compile(r"[\w.-]+", re.ASCII)
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+#: Host in lower case and without brackets, and port.
+_Authority: TypeAlias = tuple[str, int | None]
+
+#: Scheme, host, port with the scheme's default filled in (RFC 6454 section 4).
+_Origin: TypeAlias = tuple[str, str, int | None]
+
+
+@attrs.frozen
+class Refusal:
+    """The answer to a request that is not let in: an HTTP status and the text for the client."""
+
+    status: int
+    reason: str
+
+
+@attrs.frozen(kw_only=True)
+class RequestHead:
+    """What the rules look at.
+
+    ``peer`` is the client's IP address, None over a Unix socket. ``hosts`` and ``origins`` are the
+    values of every Host and Origin header. ``fetch_metadata`` tells whether any ``Sec-Fetch-*``
+    header was there, ``needs_host`` whether the HTTP version is one that demands a Host (1.1),
+    ``tls`` whether the request came encrypted.
+    """
+
+    peer: str | None
+    hosts: Sequence[str]
+    origins: Sequence[str]
+    fetch_metadata: bool = False
+    needs_host: bool = True
+    tls: bool = False
+
+
+def _to_origins(texts: Iterable[str]) -> frozenset[_Origin]:
+    origins = set()
+    for text in texts:
+        origin = _parse_origin(text)
+        if origin is None:
+            raise ValueError(
+                f'allowed_origins: expected an origin such as https://example.org, got "{text}"'
+            )
+        origins.add(origin)
+    return frozenset(origins)
+
+
+def _to_lower_case(texts: Iterable[str]) -> frozenset[str]:
+    return frozenset(text.lower() for text in texts)
+
+
+def _to_host_names(texts: Iterable[str]) -> frozenset[str]:
+    names = _to_lower_case(texts)
+    for name in names:
+        if not _HOST_NAME.fullmatch(name):
+            raise ValueError(
+                f'allowed_hosts: expected a host name without scheme and port, got "{name}"'
+            )
+    return names
+
+
+@attrs.frozen(kw_only=True)
+class AccessRules:
+    """Decides about requests by the configuration's ``allowed_origins`` and ``allowed_hosts``.
+
+    ``own_names`` are the names of this machine. There is no wildcard: ``*`` would let any web page
+    start processes.
+
+    :raises ValueError: for an entry that is no origin or no host name; the message names the key.
+    """
+
+    allowed_origins: frozenset[_Origin] = attrs.field(default=frozenset(), converter=_to_origins)
+    allowed_hosts: frozenset[str] = attrs.field(default=frozenset(), converter=_to_host_names)
+    own_names: frozenset[str] = attrs.field(default=frozenset(), converter=_to_lower_case)
+
+    def refusal(self, head: RequestHead) -> Refusal | None:
+        """Say why the request may not come in, or None when it may."""
+        if head.peer is not None and not is_loopback(head.peer):
+            return Refusal(403, "peers beyond loopback are not in this version")
+        fault = _header_fault(head)
+        if fault is not None:
+            return Refusal(400, fault)
+        if head.peer is None:
+            return None  # trusted by file permission, and no browser opens a Unix socket
+        if not (head.origins or head.fetch_metadata):
+            return None  # not a browser: nobody but the client itself chose the Host
+        return self._browser_refusal(head)
+
+    def _browser_refusal(self, head: RequestHead) -> Refusal | None:
+        host = (_split_authority(head.hosts[0]) if head.hosts else None) or ("", None)
+        for origin in head.origins:
+            if not self._allows_origin(origin, host, tls=head.tls):
+                reason = f'origin "{origin}" is refused: allowed_origins does not list it'
+                return Refusal(403, reason)
+        if not self._allows_host(host[0]):
+            reason = f'host "{host[0]}" is refused to browsers: allowed_hosts does not list it'
+            return Refusal(403, reason)
+        return None
+
+    def _allows_origin(self, text: str, host: _Authority, *, tls: bool) -> bool:
+        origin = _parse_origin(text)  # None for "null", which therefore equals nothing
+        own = _to_origin("https" if tls else "http", host)
+        return origin is not None and (origin == own or origin in self.allowed_origins)
+
+    def _allows_host(self, host: str) -> bool:
+        # An IP literal can't be rebound: no name was looked up.
+        named = {"localhost", *self.own_names, *self.allowed_hosts}
+        return host in named or _ip_address(host) is not None
+
+
+def is_loopback(peer: str) -> bool:
+    """Whether an IP address is this machine's own; an IPv4-mapped IPv6 address counts as IPv4.
+
+    Text that is no IP address is not: what is unknown stays outside.
+    """
+    address = _ip_address(peer)
+    return address is not None and address.is_loopback
+
+
+def _ip_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return mapped or address
+
+
+def _header_fault(head: RequestHead) -> str | None:
+    """Tell what makes the request malformed (RFC 9112 section 3.2), or None."""
+    for name, values in (("Host", head.hosts), ("Origin", head.origins)):
+        if len(values) > 1:
+            return f"more than one {name} header"
+    if not head.hosts and head.needs_host:
+        return "no Host header"
+    if head.hosts and _split_authority(head.hosts[0]) is None:
+        return f'malformed Host header "{head.hosts[0]}"'
+    return None
+
+
+def _split_authority(text: str) -> _Authority | None:
+    match = _AUTHORITY.fullmatch(text)
+    if match is None:
+        return None
+    host = (match["v6"] or match["name"] or "").lower()
+    return host, int(match["port"]) if match["port"] else None
+
+
+def _parse_origin(text: str) -> _Origin | None:
+    match = _ORIGIN.fullmatch(text)
+    authority = _split_authority(match["authority"]) if match else None
+    return _to_origin(match["scheme"].lower(), authority) if match and authority else None
+
+
+def _to_origin(scheme: str, authority: _Authority) -> _Origin:
+    host, port = authority
+    return scheme, host, _DEFAULT_PORTS.get(scheme) if port is None else port

@@ -1,0 +1,25 @@
+"""What may be configured, what it means, and what is wrong with a configuration.
+
+table.py and exec_driver.py describe every key; load.py reads a text by these tables.
+"""
+
+from overseer.core.config.exec_driver import ExecConfig, ParameterSpec, parse_exec_config
+from overseer.core.config.load import default_config, load_config
+from overseer.core.config.model import ActionConfig, Config, Limits, Retain
+from overseer.core.config.section import ConfigError, Section
+from overseer.core.yaml_source import Problem
+
+__all__ = [
+    "ActionConfig",
+    "Config",
+    "ConfigError",
+    "ExecConfig",
+    "Limits",
+    "ParameterSpec",
+    "Problem",
+    "Retain",
+    "Section",
+    "default_config",
+    "load_config",
+    "parse_exec_config",
+]

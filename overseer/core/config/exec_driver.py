@@ -1,0 +1,284 @@
+"""The exec driver's part of a configuration: its table of keys, and the values they come to.
+
+Templates stay text here: the driver compiles them, and reports their errors through ``section``.
+"""
+
+import signal as signals
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from overseer.core.config.kinds import Group, Key, Kind, Later, ListOf, MapOf, Scalar, UnfitError
+from overseer.core.config.scalars import (
+    BOOL,
+    NAME,
+    TEMPLATE,
+    TEMPLATE_NAME,
+    TEXT,
+    WRITTEN,
+    choice,
+    integer,
+    octal,
+)
+from overseer.core.config.section import Report, Section
+from overseer.core.sizes import parse_size
+from overseer.core.yaml_source import Problem
+
+RLIMIT_NAMES = (
+    *("as", "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile"),
+    *("nproc", "rss", "rtprio", "rttime", "sigpending", "stack"),
+)
+"""The names of resource limits, as in ``prlimit(1)``."""
+
+_LARGEST_ID = 2**32 - 2
+_UNLIMITED = "unlimited"
+
+
+@attrs.frozen(kw_only=True)
+class ParameterSpec:
+    """One parameter of an action; without a ``default`` a client must give it."""
+
+    default: str | None = None
+    description: str = ""
+
+    @property
+    def required(self) -> bool:
+        """Whether a start without this parameter is refused."""
+        return self.default is None
+
+
+@attrs.frozen(kw_only=True)
+class ExecConfig:
+    """What the exec driver runs and how.
+
+    ``entrypoint``, ``command``, the values of ``env`` and ``cwd`` are templates, uncompiled. In
+    ``rlimits``, values are ``(soft, hard)`` with ``None`` for "unlimited".
+    """
+
+    section: Section
+    entrypoint: str
+    command: tuple[str, ...]
+    parameters: Mapping[str, ParameterSpec]
+    env: Mapping[str, str]
+    env_file: str | None
+    clear_env: bool
+    cwd: str | None
+    user: str | int | None
+    group: str | int | None
+    umask: int | None
+    nice: int | None
+    rlimits: Mapping[str, tuple[int | None, int | None]]
+    stop_signal: int
+    warnings: tuple[Problem, ...] = ()
+
+
+def parse_exec_config(section: Section) -> ExecConfig:
+    """Return what the ``config`` of an action says to the exec driver.
+
+    Raises ConfigError with everything that is wrong.
+    """
+    report = Report()
+    values = EXEC.read(section, report)
+    report.check()
+    # Nothing but keys of later versions is in there.
+    del values["output"]
+    return ExecConfig(section=section, warnings=tuple(report.warnings), **values)
+
+
+def _account(section: Section) -> str | int:
+    value = section.value
+    if isinstance(value, str) and value and "\0" not in value:
+        return value
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LARGEST_ID:
+        return value
+    raise UnfitError
+
+
+def _signal(section: Section) -> int:
+    text = section.text or ""
+    if isinstance(section.value, int) and not isinstance(section.value, bool):
+        if section.value in signals.valid_signals():
+            return int(section.value)
+        raise UnfitError
+    name = text.upper().removeprefix("SIG")
+    number = signals.Signals.__members__.get(f"SIG{name}")
+    if number is None:
+        raise UnfitError
+    return int(number)
+
+
+def _limit(section: Section) -> int | float:
+    if section.value == _UNLIMITED:
+        return float("inf")
+    if isinstance(section.value, bool) or not isinstance(section.value, int | str):
+        raise UnfitError
+    try:
+        return parse_size(section.text or "")
+    except ValueError as error:
+        raise UnfitError from error
+
+
+_ACCOUNT = Scalar("a name or a number >= 0", _account)
+_SIGNAL = Scalar('a signal such as "TERM", "SIGINT" or 15', _signal)
+_LIMIT = Scalar('an integer >= 0, a size such as "64MiB" or "unlimited"', _limit)
+
+
+@attrs.frozen
+class _Rlimit(Kind):
+    """One limit for both, or ``{soft, hard}``."""
+
+    def read(self, section: Section, report: Report) -> tuple[int | None, int | None]:
+        """Return the soft and the hard limit."""
+        if not isinstance(section.value, dict):
+            both = _LIMIT.read(section, report)
+            return _bounded(both), _bounded(both)
+        limits = _SOFT_AND_HARD.read(section, report)
+        soft, hard = limits["soft"], limits["hard"]
+        if soft is not None and hard is not None and soft > hard:
+            shown, bound = section.at("soft").text, section.at("hard").text
+            report.refuse(section.at("soft"), f"{shown} is more than the hard limit {bound}")
+        return _bounded(soft), _bounded(hard)
+
+
+def _bounded(limit: Any) -> int | None:
+    return limit if isinstance(limit, int) else None
+
+
+_SOFT_AND_HARD = Group(
+    keys=(
+        Key("soft", _LIMIT, required=True, description="what holds; the process may raise it"),
+        Key("hard", _LIMIT, required=True, description="how far the process may raise it"),
+    ),
+)
+
+
+@attrs.frozen
+class _Parameter(Kind):
+    """Nothing for a required parameter, a scalar for its default, or a mapping."""
+
+    reads_null = True
+
+    def read(self, section: Section, report: Report) -> ParameterSpec | None:
+        """Return the parameter; its default is the text that was written."""
+        if section.value is None or isinstance(section.value, dict):
+            spec: ParameterSpec = _PARAMETER.read(section, report)
+            return spec
+        if isinstance(section.value, list):
+            report.refuse_kind(section, "a default or a mapping")
+            return None
+        return ParameterSpec(default=WRITTEN.read(section, report))
+
+
+_PARAMETER = Group(
+    make=ParameterSpec,
+    keys=(
+        Key("default", WRITTEN, description="value of a start that gives none"),
+        Key("description", TEXT, default="", description="what the parameter is for"),
+        Key(
+            "validate",
+            WRITTEN,
+            later=Later.REFUSED,
+            description="CEL over `value`: which values are allowed",
+        ),
+        Key(
+            "secret",
+            BOOL,
+            default=False,
+            later=Later.REFUSED,
+            description="whether the value is hidden wherever it would be shown",
+        ),
+    ),
+)
+
+
+def _condition(name: str) -> Key:
+    return Key(
+        name,
+        WRITTEN,
+        default="true",
+        harmless=("",),
+        later=Later.REFUSED,
+        description="CEL over `output`: which lines are kept",
+    )
+
+
+def _variable_problem(name: str) -> str | None:
+    if not name or "=" in name or "\0" in name:
+        return "expected the name of a variable: not empty, without = and NUL"
+    return None
+
+
+EXEC = Group(
+    keys=(
+        Key("entrypoint", TEMPLATE_NAME, required=True, description="program, a template"),
+        Key(
+            "command",
+            ListOf(item=TEMPLATE, expected="a list of arguments"),
+            default=(),
+            description="arguments, each a template",
+        ),
+        Key(
+            "parameters",
+            MapOf(item=_Parameter(), expected="a mapping from names to parameters"),
+            description="what a client may or must give",
+        ),
+        Key(
+            "env",
+            MapOf(
+                item=TEMPLATE,
+                expected="a mapping from names to values",
+                name_problem=_variable_problem,
+            ),
+            description="variables of the child, each value a template",
+        ),
+        Key("env_file", NAME, description="file with more variables"),
+        Key("clear_env", BOOL, default=False, description="whether nothing is inherited"),
+        Key("cwd", TEMPLATE_NAME, description="working directory, a template"),
+        Key("user", _ACCOUNT, description="user the child runs as"),
+        Key("group", _ACCOUNT, description="group the child runs as"),
+        Key("umask", octal(0o777, "0022"), description="file mode bits taken away"),
+        Key("nice", integer(-20, 19), description="scheduling priority"),
+        Key(
+            "rlimits",
+            Group(
+                sparse=True,
+                keys=tuple(Key(name, _Rlimit(), description="") for name in RLIMIT_NAMES),
+            ),
+            description="resource limits, soft and hard",
+        ),
+        Key(
+            "stop_signal",
+            _SIGNAL,
+            default=int(signals.SIGTERM),
+            description="signal that asks the child to end",
+        ),
+        Key(
+            "stdin",
+            choice("null", "pipe"),
+            default="null",
+            later=Later.REFUSED,
+            description="whether clients may write to the child",
+        ),
+        Key(
+            "pty",
+            BOOL,
+            default=False,
+            later=Later.REFUSED,
+            description="whether the child has a terminal",
+        ),
+        Key(
+            "output",
+            Group(
+                keys=tuple(
+                    Key(stream, Group(keys=(_condition("condition"),)), description="one stream")
+                    for stream in ("stdout", "stderr")
+                ),
+            ),
+            description="which lines reach clients, ring and log",
+        ),
+        # v2's spelling of the two conditions.
+        _condition("stdout_condition"),
+        _condition("stderr_condition"),
+    ),
+)

@@ -1,0 +1,189 @@
+"""The shapes a configuration is made of: keys, groups of keys, lists and maps; what each of them accepts.
+
+A table of keys (table.py, exec_driver.py) is written in these words and is the only description of
+what may be configured. Reading never stops at the first problem: it notes it in the report and goes on.
+"""
+
+import difflib
+import enum
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import attrs
+
+from overseer.core.config.section import Report, Section
+
+
+class Kind(ABC):
+    """What the value of a key may be."""
+
+    reads_null: ClassVar[bool] = False
+    """Whether an absent value is this kind's to read, and not just replaced by the key's default."""
+
+    @abstractmethod
+    def read(self, section: Section, report: Report) -> Any:
+        """Return the value; ``None`` if it counts as absent or cannot be used, which is noted."""
+
+
+class UnfitError(ValueError):
+    """A scalar is not what was expected; the reason is empty where the expectation says it all."""
+
+
+@attrs.frozen
+class Scalar(Kind):
+    """A single value. ``convert`` raises UnfitError; ``expected`` is how errors call the kind."""
+
+    expected: str
+    convert: Callable[[Section], object]
+
+    def read(self, section: Section, report: Report) -> Any:
+        """Return the converted value."""
+        try:
+            return self.convert(section)
+        except UnfitError as error:
+            if reason := str(error):
+                report.refuse(section, reason)
+            else:
+                report.refuse_kind(section, self.expected)
+            return None
+
+
+@attrs.frozen(kw_only=True)
+class ListOf(Kind):
+    """A list; with ``single`` one item stands for itself, with ``separator`` one text for several."""
+
+    item: Kind
+    expected: str
+    single: bool = False
+    separator: str | None = None
+    may_be_empty: bool = True
+
+    def read(self, section: Section, report: Report) -> tuple[Any, ...] | None:
+        """Return the items."""
+        value = section.value
+        if isinstance(value, list):
+            if not value and not self.may_be_empty:
+                report.refuse(section, f"expected {self.expected}, got an empty list")
+            return tuple(self.item.read(section.at(index), report) for index in range(len(value)))
+        if self.separator is not None and isinstance(value, str):
+            parts = (part.strip() for part in value.split(self.separator))
+            return tuple(part for part in parts if part)
+        if self.single and not isinstance(value, dict):
+            return (self.item.read(section, report),)
+        report.refuse_kind(section, self.expected)
+        return None
+
+
+@attrs.frozen(kw_only=True)
+class MapOf(Kind):
+    """A mapping from names that the user chooses; ``name_problem`` says what is wrong with one."""
+
+    reads_null: ClassVar[bool] = True
+
+    item: Kind
+    expected: str
+    name_problem: Callable[[str], str | None] = lambda name: None if name else "the name is empty"
+
+    def read(self, section: Section, report: Report) -> dict[str, Any]:
+        """Return the items by name."""
+        if section.value is not None and not isinstance(section.value, dict):
+            report.refuse_kind(section, self.expected)
+        items: dict[str, Any] = {}
+        for name in section.names:
+            place = section.at(name)
+            if problem := self.name_problem(name):
+                report.refuse(place, problem)
+            if place.value is not None or self.item.reads_null:
+                items[name] = self.item.read(place, report)
+        return items
+
+
+class Later(enum.Enum):
+    """What a key does that this version knows only by name, unless its value is the default."""
+
+    IGNORED = "not in this version: ignored"
+    REFUSED = "not in this version"
+    DEAD = "has no effect any more: ignored"
+
+
+@attrs.frozen(kw_only=True)
+class Key:
+    """One key of the configuration. To turn on a later one, take its ``later`` away.
+
+    ``harmless`` lists values besides the default that change nothing either, and ``note`` goes on
+    where the warning or the refusal of a later key ends.
+    """
+
+    name: str = attrs.field(kw_only=False)
+    kind: Kind = attrs.field(kw_only=False)
+    description: str
+    default: Any = None
+    required: bool = False
+    environment: str | None = None
+    later: Later | None = None
+    harmless: tuple[Any, ...] = ()
+    note: str = ""
+
+    def read(self, section: Section, report: Report) -> Any:
+        """Return the value at ``section``, the default if it is absent."""
+        if section.value is None and not self.kind.reads_null:
+            return self.default
+        known = len(report.problems)
+        value = self.kind.read(section, report)
+        if value is None:
+            value = self.default
+        changes = section.value is not None and value not in (self.default, *self.harmless)
+        if self.later is not None and changes and len(report.problems) == known:
+            text = self.later.value + self.note
+            if self.later is Later.REFUSED:
+                report.refuse(section, text)
+            else:
+                report.warn(section, text)
+        return value
+
+
+@attrs.frozen(kw_only=True)
+class Group(Kind):
+    """A mapping with a fixed set of keys; anything else in it is a problem.
+
+    ``make`` builds the value from the keys of this version; ``check`` looks at what no single key
+    shows. A ``sparse`` group has no defaults: it holds what is written and nothing else.
+    """
+
+    reads_null: ClassVar[bool] = True
+
+    keys: tuple[Key, ...]
+    make: Callable[..., Any] = dict
+    check: Callable[[Section, Mapping[str, Any], Report], None] | None = None
+    sparse: bool = False
+
+    def read(self, section: Section, report: Report) -> Any:
+        """Return what ``make`` builds."""
+        if section.value is not None and not isinstance(section.value, dict):
+            report.refuse_kind(section, "a mapping")
+            return None
+        known = {key.name: key for key in self.keys}
+        values: dict[str, Any] = {}
+        for name in section.names:
+            if name not in known:
+                report.refuse(section.at(name), _unknown(name, self.keys))
+                continue
+            value = known[name].read(section.at(name), report)
+            if value is not None or not self.sparse:
+                values[name] = value
+        for key in self.keys:
+            place = section.at(key.name)
+            if key.required and place.value is None:
+                report.refuse(place, "is required")
+            elif key.name not in values and not self.sparse:
+                values[key.name] = key.read(place, report)
+        if self.check is not None:
+            self.check(section, values, report)
+        return self.make(**{name: values[name] for name in values if known[name].later is None})
+
+
+def _unknown(name: str, keys: tuple[Key, ...]) -> str:
+    names = [key.name for key in keys if key.later is not Later.DEAD]
+    close = difflib.get_close_matches(name, names, n=1)
+    return f'unknown key, did you mean "{close[0]}"?' if close else "unknown key"

@@ -1,0 +1,78 @@
+"""Turns the text of a configuration file and the environment into a Config, or into all its problems."""
+
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import attrs
+
+from overseer.core.config.model import ActionConfig, Config
+from overseer.core.config.section import ConfigError, Report, Section
+from overseer.core.config.table import CONFIG
+from overseer.core.yaml_source import Document, Problem, YamlError, describe, load_yaml
+
+PORT_VARIABLE = "OVERSEER_PORT"
+
+_PORT = re.compile(r"[0-9]{1,5}")
+_NO_VARIABLES: Mapping[str, str] = MappingProxyType({})
+
+
+def load_config(
+    text: str, file_name: str, environment: Mapping[str, str] = _NO_VARIABLES
+) -> Config:
+    """Return the configuration in ``text``, with what ``environment`` overrides.
+
+    ``file_name`` is how problems call the file. Raises ConfigError with everything that is wrong.
+    """
+    try:
+        document = load_yaml(text, file_name)
+    except YamlError as error:
+        raise ConfigError(error.problems) from error
+    return _read(Section(document), environment)
+
+
+def default_config(environment: Mapping[str, str] = _NO_VARIABLES) -> Config:
+    """Return the configuration without any file: no actions, and a warning that says so.
+
+    Raises ConfigError if a variable of ``environment`` cannot be used.
+    """
+    config = _read(Section(load_yaml("", "")), environment)
+    warning = Problem("", (), "no configuration file: the defaults hold, there are no actions")
+    return attrs.evolve(config, warnings=(warning, *config.warnings))
+
+
+def _read(section: Section, environment: Mapping[str, str]) -> Config:
+    report = Report()
+    values = CONFIG.read(section, report) or {}
+    for key in CONFIG.keys:
+        # An empty variable counts as unset, like an absent one.
+        if key.environment is not None and (text := environment.get(key.environment)):
+            value = key.read(Section(Document.of_variable(key.environment, text)), report)
+            if key.later is None:
+                values[key.name] = value
+    if section.at("listen").value is None and not environment.get("OVERSEER_LISTEN"):
+        _apply_port(values, environment, report)
+    report.check()
+    return _config(values, report)
+
+
+def _apply_port(values: dict[str, Any], environment: Mapping[str, str], report: Report) -> None:
+    text = environment.get(PORT_VARIABLE)
+    if not text:
+        return
+    if not _PORT.fullmatch(text) or int(text) > 65535:
+        variable = Section(Document.of_variable(PORT_VARIABLE, text))
+        report.refuse(variable, f"expected a port from 0 to 65535, got {describe(text)}")
+    values["listen"] = (f":{text}",)
+
+
+def _config(values: dict[str, Any], report: Report) -> Config:
+    actions = {name: _action(name, action) for name, action in values.pop("actions").items()}
+    return Config(actions=MappingProxyType(actions), warnings=tuple(report.warnings), **values)
+
+
+def _action(name: str, values: dict[str, Any]) -> ActionConfig:
+    meta = values.pop("meta")
+    values["description"] = values["description"] or meta.get("description", "")
+    return ActionConfig(name=name, **values)

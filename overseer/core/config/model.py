@@ -1,0 +1,68 @@
+"""The configuration as plain values, checked and with its defaults filled in.
+
+Durations are seconds, sizes are bytes. Nothing here appears before the version that acts on it.
+"""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import attrs
+
+from overseer.core.config.section import Section
+from overseer.core.yaml_source import Problem
+
+
+@attrs.frozen(kw_only=True)
+class Retain:
+    """How many finished tasks are kept in memory, and for how many seconds."""
+
+    count: int
+    age: float
+
+
+@attrs.frozen(kw_only=True)
+class Limits:
+    """What one client, and all of them together, may use: bytes, and a number of connections."""
+
+    message_size: int
+    line_size: int
+    send_buffer: int
+    total_send_buffer: int
+    connections: int
+
+
+@attrs.frozen(kw_only=True)
+class ActionConfig:
+    """One action: a driver's ``type``, the driver's own ``config``, and what holds for any driver.
+
+    ``stop_grace`` is in seconds; ``replay_buffer`` is ``None`` where the global one holds.
+    """
+
+    name: str
+    type: str
+    description: str
+    config: Section
+    stop_grace: float
+    backpressure: Literal["hold", "drop"]
+    replay_buffer: int | None
+
+
+@attrs.frozen(kw_only=True)
+class Config:
+    """Everything that is configured. ``listen`` holds the addresses as they were written.
+
+    ``replay_bytes`` is in bytes, ``unix_mode`` a file mode. ``warnings`` are for the operator: each
+    says, by its ``str()``, where it stands and what it is about.
+    """
+
+    name: str
+    listen: tuple[str, ...]
+    unix_mode: int
+    allowed_origins: tuple[str, ...]
+    allowed_hosts: tuple[str, ...]
+    replay_buffer: int
+    replay_bytes: int
+    retain: Retain
+    limits: Limits
+    actions: Mapping[str, ActionConfig]
+    warnings: tuple[Problem, ...] = ()

@@ -1,0 +1,273 @@
+"""The table of every key outside of the drivers: its kind, its default, what it means, since when.
+
+This is the one source of truth: validation runs from it, and so may a schema or a page of the manual.
+A later key becomes a key of this version by taking its ``later`` away and giving model.py the field.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from overseer.core.config.kinds import Group, Key, Kind, Later, ListOf, MapOf
+from overseer.core.config.model import Limits, Retain
+from overseer.core.config.policies import RETRY, TASK_POOL
+from overseer.core.config.scalars import (
+    ANYTHING,
+    BOOL,
+    DURATION,
+    NAME,
+    TEXT,
+    WRITTEN_NAME,
+    choice,
+    integer,
+    octal,
+    size,
+)
+from overseer.core.config.section import Report, Section
+from overseer.core.yaml_source import describe
+
+KIB = 1024
+MIB = 1024 * KIB
+
+
+class _DriverConfig(Kind):
+    """Whatever the driver of the action asks for: the driver reads it."""
+
+    reads_null = True
+
+    def read(self, section: Section, report: Report) -> Section:
+        """Return the section itself."""
+        if section.value is not None and not isinstance(section.value, dict):
+            report.refuse_kind(section, "a mapping")
+        return section
+
+
+def _check_description(section: Section, values: Mapping[str, Any], report: Report) -> None:
+    other = (values.get("meta") or {}).get("description")
+    mine = section.at("description").value
+    if mine is not None and other is not None and mine != other:
+        report.refuse(
+            section.at("description"),
+            f"{describe(mine)} disagrees with meta.description: {describe(other)}",
+        )
+
+
+_TASK_POOL = Key(
+    "task_pool",
+    TASK_POOL,
+    default={},
+    later=Later.IGNORED,
+    note=", limits are not enforced",
+    description="how many tasks run at once, and how many wait",
+)
+_RETRY = Key(
+    "retry",
+    RETRY,
+    default={},
+    harmless=(False,),
+    later=Later.REFUSED,
+    description="when a task that ended is started again",
+)
+_HOSTS = ListOf(item=NAME, expected="a list of texts")
+
+LIMITS = Group(
+    make=Limits,
+    keys=(
+        Key(
+            "message_size",
+            size(KIB),
+            default=MIB,
+            description="the longest message from a client, in bytes",
+        ),
+        Key(
+            "line_size",
+            size(KIB),
+            default=MIB,
+            description="the longest `output` message; longer lines come in pieces",
+        ),
+        Key(
+            "send_buffer",
+            size(1),
+            default=8 * MIB,
+            description="bytes that wait for one slow client before output is dropped",
+        ),
+        Key(
+            "total_send_buffer",
+            size(1),
+            default=256 * MIB,
+            description="bytes that wait for all slow clients together",
+        ),
+        Key("connections", integer(1), default=1024, description="clients at once"),
+    ),
+)
+
+RETAIN = Group(
+    make=Retain,
+    keys=(
+        Key("count", integer(0), default=1000, description="finished tasks kept in memory"),
+        Key("age", DURATION, default=86400.0, description="how long a finished task is kept"),
+    ),
+)
+
+ACTION = Group(
+    check=_check_description,
+    keys=(
+        Key("type", NAME, required=True, description="the driver"),
+        Key("description", TEXT, default="", description="shown by `describe`"),
+        Key(
+            "meta",
+            Group(
+                sparse=True,
+                keys=(Key("description", TEXT, description="another place of description"),),
+            ),
+            description="what v2 knows about the action",
+        ),
+        Key("config", _DriverConfig(), description="the driver's own keys"),
+        Key(
+            "stop_grace",
+            DURATION,
+            default=5.0,
+            description="time between SIGTERM and SIGKILL",
+        ),
+        Key(
+            "backpressure",
+            choice("hold", "drop"),
+            default="hold",
+            description="whether a child waits while every subscriber is behind",
+        ),
+        Key("replay_buffer", integer(0), description="events kept a task, instead of the global"),
+        _RETRY,
+        _TASK_POOL,
+        Key(
+            "dedupe_key",
+            ListOf(item=WRITTEN_NAME, expected="a list of parameter names"),
+            default=(),
+            later=Later.REFUSED,
+            description="parameters that make two tasks the same",
+        ),
+        Key(
+            "timeout",
+            DURATION,
+            default=0.0,
+            later=Later.REFUSED,
+            description="the longest run; 0s = no bound",
+        ),
+        Key(
+            "idle_timeout",
+            DURATION,
+            default=0.0,
+            later=Later.REFUSED,
+            description="the longest run without output; 0s = no bound",
+        ),
+        Key(
+            "restore",
+            BOOL,
+            default=False,
+            later=Later.REFUSED,
+            description="whether tasks start again after the overseer restarts",
+        ),
+        Key(
+            "cgroup",
+            ANYTHING,
+            default=False,
+            harmless=({},),
+            later=Later.REFUSED,
+            description="a control group of its own for every task",
+        ),
+        Key("params", ANYTHING, later=Later.DEAD, description="v2's older config.parameters"),
+    ),
+)
+
+CONFIG = Group(
+    keys=(
+        Key("name", NAME, default="sticky-overseer", description="title of dashboard and API"),
+        Key(
+            "listen",
+            ListOf(
+                item=WRITTEN_NAME,
+                expected="an address or a list of addresses",
+                single=True,
+                may_be_empty=False,
+            ),
+            default=(":8080",),
+            environment="OVERSEER_LISTEN",
+            description="addresses to listen on",
+        ),
+        Key("unix_mode", octal(0o777, "0660"), default=0o600, description="mode of Unix sockets"),
+        Key("allowed_origins", _HOSTS, default=(), description="web pages that may connect"),
+        Key("allowed_hosts", _HOSTS, default=(), description="Host names browsers may use"),
+        Key("replay_buffer", integer(0), default=100, description="events kept a task"),
+        Key("replay_bytes", size(), default=256 * KIB, description="bytes of events kept a task"),
+        Key("retain", RETAIN, description="finished tasks kept in memory"),
+        Key("limits", LIMITS, description="what clients may use"),
+        Key(
+            "actions",
+            MapOf(item=ACTION, expected="a mapping from names to actions"),
+            description="what can be started",
+        ),
+        Key(
+            "db",
+            TEXT,
+            default="",
+            environment="OVERSEER_DB",
+            later=Later.IGNORED,
+            note=", no history is kept",
+            description="SQLite file of the history",
+        ),
+        Key(
+            "log_file",
+            TEXT,
+            default="",
+            environment="OVERSEER_LOG_FILE",
+            later=Later.REFUSED,
+            description="JSONL event log",
+        ),
+        Key(
+            "log_rotate",
+            Group(
+                sparse=True,
+                keys=(
+                    Key("max_size", size(1), description="size that starts a new file"),
+                    Key("backups", integer(0), description="old files kept"),
+                ),
+            ),
+            default={},
+            later=Later.IGNORED,
+            description="when log_file starts anew",
+        ),
+        Key(
+            "trusted_cidrs",
+            ListOf(item=NAME, expected="a comma-separated text or a list", separator=","),
+            default=(),
+            environment="OVERSEER_TRUSTED_CIDRS",
+            later=Later.REFUSED,
+            description="networks that may connect; empty = this host's own",
+        ),
+        Key(
+            "auth",
+            Group(
+                sparse=True,
+                keys=(
+                    Key(
+                        "tokens",
+                        ListOf(item=ANYTHING, expected="a list of tokens"),
+                        description="bearer tokens and their roles",
+                    ),
+                ),
+            ),
+            default={},
+            harmless=({"tokens": ()},),
+            later=Later.REFUSED,
+            description="who may connect by token",
+        ),
+        _TASK_POOL,
+        _RETRY,
+        Key("history", ANYTHING, later=Later.REFUSED, description="what the history keeps"),
+        Key(
+            "listen_addr",
+            ANYTHING,
+            later=Later.DEAD,
+            note=", use listen",
+            description="v2's older listen",
+        ),
+    ),
+)

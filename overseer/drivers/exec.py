@@ -1,0 +1,223 @@
+"""The exec driver: an action is a program with an argument list, each argument a template.
+
+No shell is involved, one rendered element is one argument whatever characters are in it, and a client
+cannot choose the program: an ``entrypoint`` may use no parameter.
+"""
+
+import contextlib
+from collections.abc import Mapping
+
+import attrs
+from twisted.internet.interfaces import IReactorTime
+from zope.interface import implementer
+
+from overseer.core.config import (
+    ActionConfig,
+    ConfigError,
+    ExecConfig,
+    Problem,
+    parse_exec_config,
+)
+from overseer.core.environment import parse_environment_file
+from overseer.core.process import ProcessSpec
+from overseer.core.template import Template, TemplateError, compile_template
+from overseer.core.worker import Worker, WorkerEvents
+from overseer.core.yaml_source import Path
+from overseer.drivers.interfaces import IActionHandler, IActionHandlerFactory, ValidationError
+from overseer.process import ProcessSpawner, ProcessWorker, child_environment
+from overseer.protocol.messages import ActionInfo, ParamSpec, PoolConfig, RetryPolicy
+
+_NUL = "\0"
+
+
+@implementer(IActionHandler)
+@attrs.frozen(kw_only=True)
+class ExecHandler:
+    """One configured program. ``base_environment`` is what every run of it starts from."""
+
+    action: ActionConfig
+    config: ExecConfig
+    entrypoint: str
+    arguments: tuple[tuple[str, Template], ...]
+    environment: tuple[tuple[str, Template], ...]
+    cwd: Template | None
+    base_environment: Mapping[str, str]
+    spawner: ProcessSpawner
+    clock: IReactorTime
+
+    @property
+    def stop_grace(self) -> float:
+        """Seconds between SIGTERM and SIGKILL when a stop does not say."""
+        return self.action.stop_grace
+
+    @property
+    def hold(self) -> bool:
+        """Whether the child may be held while every subscriber is behind."""
+        return self.action.backpressure == "hold"
+
+    @property
+    def replay_buffer(self) -> int | None:
+        """Events kept a task."""
+        return self.action.replay_buffer
+
+    @property
+    def warnings(self) -> tuple[Problem, ...]:
+        """What the operator should know about the configuration."""
+        return self.config.warnings
+
+    def describe(self) -> ActionInfo:
+        """Return what clients are told of the action."""
+        params = {
+            name: ParamSpec(default=spec.default, description=spec.description or None)
+            for name, spec in self.config.parameters.items()
+        }
+        return ActionInfo(
+            name=self.action.name,
+            type=self.action.type,
+            description=self.action.description or None,
+            params=params or None,
+            task_pool=PoolConfig(),
+            retry=RetryPolicy(),
+        )
+
+    def validate(self, params: Mapping[str, str]) -> Mapping[str, str]:
+        """Return the parameters with defaults added.
+
+        :raises ValidationError: naming the parameter that is missing or holds a NUL (execve(2) cannot
+            pass one).
+        """
+        values = dict(params)
+        for name, spec in self.config.parameters.items():
+            if name in values:
+                continue
+            if spec.default is None:
+                raise ValidationError(f'parameter "{name}" is required')
+            values[name] = spec.default
+        for name, value in values.items():
+            if _NUL in value:
+                raise ValidationError(f'parameter "{name}": contains a NUL character')
+        return values
+
+    def create_worker(
+        self, task_id: str, params: Mapping[str, str], events: WorkerEvents
+    ) -> Worker:
+        """Return the worker of one run.
+
+        :raises ValidationError: when a template cannot be rendered with these parameters.
+        """
+        environment = dict(self.base_environment)
+        for name, template in self.environment:
+            environment[name] = _render(f"env.{name}", template, params)
+        config = self.config
+        spec = ProcessSpec(
+            argv=(
+                self.entrypoint,
+                *(_render(path, template, params) for path, template in self.arguments),
+            ),
+            env=environment,
+            cwd=None if self.cwd is None else _render("cwd", self.cwd, params) or None,
+            user=config.user,
+            group=config.group,
+            umask=config.umask,
+            nice=config.nice,
+            rlimits=config.rlimits,
+            stop_signal=config.stop_signal,
+        )
+        return ProcessWorker(self.spawner, spec, events, self.clock)
+
+
+@implementer(IActionHandlerFactory)
+@attrs.frozen
+class ExecFactory:
+    """Makes exec handlers; ``environment`` is that of the daemon."""
+
+    spawner: ProcessSpawner
+    clock: IReactorTime
+    environment: Mapping[str, str]
+    type: str = "exec"
+
+    def create(self, action: ActionConfig) -> ExecHandler:
+        """Return the handler of an action.
+
+        :raises ConfigError: naming every key that does not fit.
+        """
+        config = parse_exec_config(action.config)
+        compiler = _Compiler(config)
+        program = compiler.constant(
+            "entrypoint", compiler.compile(("entrypoint",), config.entrypoint)
+        )
+        arguments = tuple(
+            (f"command[{index}]", compiler.compile(("command", index), argument))
+            for index, argument in enumerate(config.command)
+        )
+        environment = tuple(
+            (name, compiler.compile(("env", name), value)) for name, value in config.env.items()
+        )
+        cwd = None if config.cwd is None else compiler.compile(("cwd",), config.cwd)
+        base = {} if config.clear_env else child_environment(self.environment)
+        base |= compiler.read_environment_file(config.env_file)
+        if compiler.problems:
+            raise ConfigError(tuple(compiler.problems))
+        return ExecHandler(
+            action=action,
+            config=config,
+            entrypoint=program,
+            arguments=arguments,
+            environment=environment,
+            cwd=cwd,
+            base_environment=base,
+            spawner=self.spawner,
+            clock=self.clock,
+        )
+
+
+class _Compiler:
+    """Compiles the templates of one action and collects what is wrong with them."""
+
+    def __init__(self, config: ExecConfig) -> None:
+        self._config = config
+        self.problems: list[Problem] = []
+
+    def compile(self, path: Path, source: str) -> Template:
+        try:
+            return compile_template(source)
+        except TemplateError as error:
+            self._complain(path, str(error))
+            return compile_template("")
+
+    def constant(self, path: str, template: Template) -> str:
+        if not template.is_constant:
+            self._complain(
+                (path,), "must not depend on parameters: a client must not choose the program"
+            )
+            return ""
+        with contextlib.suppress(TemplateError):
+            if text := template.render({}):
+                return text
+        if not self.problems:
+            self._complain((path,), "renders to nothing")
+        return ""
+
+    def read_environment_file(self, path: str | None) -> dict[str, str]:
+        if path is None:
+            return {}
+        try:
+            with open(path, encoding="utf-8") as file:
+                return parse_environment_file(file.read())
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            self._complain(("env_file",), f'cannot read "{path}": {reason}')
+            return {}
+
+    def _complain(self, path: Path, text: str) -> None:
+        self.problems.append(self._config.section.problem(path, text))
+
+
+def _render(path: str, template: Template, params: Mapping[str, str]) -> str:
+    try:
+        text = template.render(params)
+    except TemplateError as error:
+        raise ValidationError(f"{path}: {error}") from None
+    if _NUL in text:
+        raise ValidationError(f"{path}: renders to text with a NUL character")
+    return text

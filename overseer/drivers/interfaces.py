@@ -1,0 +1,49 @@
+"""What a driver is: the interfaces between overseer and whatever runs an action."""
+
+from collections.abc import Mapping, Sequence
+
+from zope.interface import Attribute, Interface
+
+from overseer.core.config import ActionConfig
+from overseer.core.worker import Worker, WorkerEvents
+from overseer.protocol.messages import ActionInfo
+
+
+class ValidationError(ValueError):
+    """The parameters of a start do not fit; the text names the parameter."""
+
+
+class IActionHandler(Interface):
+    """One configured action."""
+
+    stop_grace: float = Attribute("Seconds between SIGTERM and SIGKILL when a stop does not say.")
+    hold: bool = Attribute("Whether a child may be held while every subscriber is behind.")
+    replay_buffer: int | None = Attribute("Events kept a task; None for the daemon's default.")
+    warnings: Sequence[object] = Attribute("What the operator should know, each by its ``str()``.")
+
+    def describe() -> ActionInfo:
+        """Return what ``describe`` and the manifest tell of the action."""
+
+    def validate(params: Mapping[str, str]) -> Mapping[str, str]:
+        """Return the parameters that a start works with, defaults added.
+
+        :raises ValidationError: when they do not fit.
+        """
+
+    def create_worker(task_id: str, params: Mapping[str, str], events: WorkerEvents) -> Worker:
+        """Return a worker for one run with validated parameters; it is started by the caller.
+
+        :raises ValidationError: when the parameters cannot be rendered.
+        """
+
+
+class IActionHandlerFactory(Interface):
+    """A driver: makes the handlers of all actions of its type."""
+
+    type: str = Attribute("The name that `type:` in the configuration calls it by.")
+
+    def create(config: ActionConfig) -> IActionHandler:
+        """Return the handler of one configured action.
+
+        :raises overseer.core.config.ConfigError: naming every key that does not fit.
+        """

@@ -1,0 +1,127 @@
+"""What only the program does, and never an embedding application: it owns the process it runs in.
+
+Raises the descriptor limit, adopts and reaps orphans, runs timers on monotonic time, and lets a second signal
+end everything at once.
+"""
+
+# mypy: allow-untyped-calls
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from overseer._version import __version__
+from overseer.core.config import Config, default_config, load_config
+from overseer.process import (
+    Subreaper,
+    raise_descriptor_limit,
+    seal_inherited_descriptors,
+)
+from overseer.service import OverseerService
+
+DEFAULT_CONFIG = "config.yaml"
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class ConfigFileError(Exception):
+    """The configuration file cannot be read."""
+
+
+def read_config(path: str | None, environment: Mapping[str, str] = os.environ) -> Config:
+    """Return the configuration of the program.
+
+    ``OVERSEER_CONFIG`` goes before ``path``; without either ``./config.yaml`` is taken if there is one.
+
+    :raises ConfigFileError: when a file that was named cannot be read.
+    :raises overseer.core.config.ConfigError: with everything that is wrong with it.
+    """
+    named = environment.get("OVERSEER_CONFIG") or path
+    if named is None and not Path(DEFAULT_CONFIG).exists():
+        return default_config(environment)
+    name = named or DEFAULT_CONFIG
+    try:
+        text = Path(name).read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigFileError(f"cannot read the configuration {name}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigFileError(f"{name}: expected UTF-8 text: {error.reason}") from None
+    return load_config(text, name, environment)
+
+
+class Program(Service):
+    """The daemon as a program. ``exit_status`` is 1 when it could not start.
+
+    :raises overseer.core.config.ConfigError: when an action does not fit its driver.
+    """
+
+    name = "overseer"
+    _log = Logger()
+
+    def __init__(self, reactor: Any, config: Config) -> None:
+        self.exit_status = 0
+        self._reactor = reactor
+        # A clock that is set back would delay every timer, the SIGKILL after a grace too.
+        reactor.seconds = time.monotonic
+        self._limit = raise_descriptor_limit()
+        self._overseer = OverseerService(reactor, config, descriptor_limit=self._limit.before)
+        self._subreaper = Subreaper(reactor, self._overseer.spawner)
+
+    def startService(self) -> None:
+        """Start the daemon.
+
+        :raises overseer.listeners.ListenError: when an address cannot be listened on.
+        """
+        super().startService()
+        # Neither survives the fork of a daemon going to the background, so not before.
+        seal_inherited_descriptors()
+        self._subreaper.start()
+        self._overseer.startService()
+        failures: list[Failure] = []
+        self._overseer.started.addCallbacks(self._announce, failures.append)
+        if failures:
+            failures[0].raiseException()
+        self._overseer.started.addErrback(self._give_up)
+
+    def stopService(self) -> Deferred[None]:
+        """Stop in order; a second signal from here on ends every process at once."""
+        super().stopService()
+        for number in _STOP_SIGNALS:
+            signal.signal(number, self._kill)
+        self._log.info("shutting down: {count} tasks to end", count=self._overseer.supervisor.alive)
+        return self._overseer.stopService().addCallback(self._stopped)
+
+    def _announce(self, _started: None) -> None:
+        self._log.info(
+            "overseer {version}: {actions} actions; at most about {tasks} tasks at a time"
+            " ({descriptors} file descriptors)",
+            version=__version__,
+            actions=len(self._overseer.supervisor.actions),
+            tasks=self._limit.tasks,
+            descriptors=self._limit.after,
+        )
+
+    def _give_up(self, failure: Failure) -> None:
+        self._log.critical("{reason}", reason=failure.getErrorMessage())
+        self.exit_status = 1
+        self._reactor.stop()
+
+    def _stopped(self, _stopped: None) -> None:
+        self._subreaper.stop()
+        self._log.info("stopped")
+
+    def _kill(self, _number: int, _frame: object) -> None:
+        self._reactor.callFromThread(self._overseer.kill)
+
+
+def complain(message: object) -> None:
+    """Tell the user of the program what is wrong."""
+    print(f"overseer: {message}", file=sys.stderr)

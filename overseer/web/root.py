@@ -1,0 +1,228 @@
+"""Which answer each HTTP path gets, after the access rules have let the request in.
+
+The one port for WebSocket and plain HTTP (protocol.md section 1, row "same port, plain HTTP").
+Every request comes through :meth:`Root.render`, whatever its path, so there is one place where the
+rules are asked, and everything that is refused is answered in JSON.
+"""
+
+# mypy: allow-untyped-calls
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+from autobahn.twisted.resource import WebSocketResource
+from autobahn.twisted.websocket import WebSocketServerFactory
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Request, Site
+
+from overseer.core.access import AccessRules, Refusal, RequestHead
+from overseer.web.connection import Connection, Connections
+
+#: Seconds for which an idle connection is kept open between two requests.
+IDLE_TIMEOUT = 60
+
+_log = Logger()
+
+
+@attrs.frozen
+class Answer:
+    """A whole HTTP answer."""
+
+    status: int
+    body: bytes
+    content_type: str = "application/json"
+
+
+def json_answer(status: int, value: Mapping[str, object]) -> Answer:
+    """Return an answer whose body is ``value``."""
+    return Answer(status, json.dumps(value).encode())
+
+
+class Root(Resource):
+    """Asks the access rules, then answers by the request's exact path.
+
+    ``routes`` maps a path to what computes its answer, at once, for GET and HEAD.
+    """
+
+    isLeaf = True
+
+    def __init__(
+        self,
+        *,
+        websocket_factory: WebSocketServerFactory,
+        routes: Mapping[str, Callable[[], Answer]],
+        access: AccessRules,
+    ) -> None:
+        super().__init__()
+        self._websocket = WebSocketResource(websocket_factory)
+        self._routes = routes
+        self._access = access
+
+    def render(self, request: "SiteRequest") -> int:
+        """Answer the request, or hand its connection to the WebSocket."""
+        refusal = self._refusal(request)
+        if refusal is not None:
+            _log.info(  # what the client chose is shown escaped: no control characters in logs
+                "refused {method} {path} from {peer}: {status} {reason!r}",
+                method=request.method,
+                path=request.path,
+                peer=_peer(request) or "a Unix socket",
+                status=refusal.status,
+                reason=refusal.reason,
+            )
+            request.answer(json_answer(refusal.status, {"error": refusal.reason}), close=True)
+            return NOT_DONE_YET
+        path = request.path.decode("latin-1")
+        known = path == "/ws" or path in self._routes
+        if not known:
+            request.answer(json_answer(404, {"error": "not found", "path": path}))
+        elif request.method not in {b"GET", b"HEAD"}:
+            request.setHeader("Allow", "GET, HEAD")
+            request.answer(json_answer(405, {"error": "method not allowed"}))
+        elif path == "/ws":
+            self._upgrade(request)
+        else:
+            request.answer(self._routes[path]())
+        return NOT_DONE_YET
+
+    def _refusal(self, request: "SiteRequest") -> Refusal | None:
+        refusal = self._access.refusal(_head(request))
+        if refusal is None and request.connection.surplus:
+            return Refusal(503, "too many connections")
+        return refusal
+
+    def _upgrade(self, request: "SiteRequest") -> None:
+        upgrade = ",".join(_header(request, "Upgrade")).lower()
+        asks = "websocket" in (token.strip() for token in upgrade.split(","))
+        if not (asks and request.method == b"GET" and request.clientproto == b"HTTP/1.1"):
+            # Health checks in the field look for these words.
+            request.answer(json_answer(400, {"error": "Bad Request: /ws speaks WebSocket only"}))
+            return
+        request.connection.leave_http()
+        if self._websocket.render(request) is not NOT_DONE_YET:
+            # The factory built no protocol.
+            request.answer(json_answer(503, {"error": "no new clients are taken"}), close=True)
+
+
+class SiteRequest(Request):
+    """A request as :class:`Root` wants it: without a body, and with its connection at hand."""
+
+    def gotLength(self, length: int | None) -> None:
+        """Make room for nothing: Twisted would keep a body of any size in a temporary file."""
+        super().gotLength(0)
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """Drop a piece of the body; no path takes one."""
+
+    def process(self) -> None:
+        """Hand the whole request to the root, also ``OPTIONS *``, which Twisted would answer."""
+        self.connection.request_received()
+        self.site = self.connection.factory.site
+        try:
+            self.site.resource.render(self)
+        except Exception:
+            _log.failure("no answer for {path}", path=self.path)
+            self.answer(json_answer(500, {"error": "internal error"}), close=True)
+
+    @property
+    def connection(self) -> Connection:
+        """What the request came over."""
+        connection = self.channel.transport
+        assert isinstance(
+            connection, Connection
+        )  # the site is only listened with inside Connections
+        return connection
+
+    def answer(self, answer: Answer, *, close: bool = False) -> None:
+        """Send a whole answer; ``close`` gives the connection up after it."""
+        self.setResponseCode(answer.status)
+        self.setHeader("Server", "overseer")  # no version
+        self.setHeader("Content-Type", answer.content_type)
+        self.setHeader("Content-Length", str(len(answer.body)))
+        self.setHeader("X-Content-Type-Options", "nosniff")
+        self.setHeader("Cache-Control", "no-store")
+        if close:
+            self.setHeader("Connection", "close")
+            self.channel.persistent = False
+        self.write(answer.body)  # which leaves out the body for HEAD
+        self.finish()
+
+
+class QuietSite(Site):
+    """A site without Twisted's access log, which would wake up every second to format the time."""
+
+    noisy = False
+
+    def startFactory(self) -> None:
+        """Open no log."""
+
+    def stopFactory(self) -> None:
+        """Close no log."""
+
+    def log(self, request: Any) -> None:
+        """Write no line."""
+
+
+def make_site(
+    *,
+    websocket_factory: WebSocketServerFactory,
+    manifest: Callable[[], bytes],
+    ready: Callable[[], bool],
+    access: AccessRules,
+    connections: int,
+    reactor: IReactorTime,
+) -> Connections:
+    """Return the factory to listen with: ``/ws`` and the plain paths, within ``connections``.
+
+    ``manifest`` gives the JSON of ``/ws/manifest``, ``ready`` whether clients may count on this
+    daemon now.
+    """
+
+    def readiness() -> Answer:
+        return (
+            json_answer(200, {"status": "ok"})
+            if ready()
+            else json_answer(503, {"status": "not ready"})
+        )
+
+    root = Root(
+        websocket_factory=websocket_factory,
+        routes={
+            "/ws/manifest": lambda: Answer(200, manifest()),
+            "/healthz": lambda: json_answer(200, {"status": "ok"}),
+            "/readyz": readiness,
+        },
+        access=access,
+    )
+    site = QuietSite(root, requestFactory=SiteRequest, timeout=IDLE_TIMEOUT, reactor=reactor)
+    return Connections(site, limit=connections, reactor=reactor)
+
+
+def _head(request: Request) -> RequestHead:
+    names = (name.lower() for name, _ in request.requestHeaders.getAllRawHeaders())
+    return RequestHead(
+        peer=_peer(request),
+        hosts=_header(request, "Host"),
+        origins=_header(request, "Origin"),
+        fetch_metadata=any(name.startswith(b"sec-fetch-") for name in names),
+        needs_host=request.clientproto == b"HTTP/1.1",
+        tls=request.isSecure(),
+    )
+
+
+def _header(request: Request, name: str) -> list[str]:
+    values = request.requestHeaders.getRawHeaders(name.encode(), [])
+    return [value.decode("latin-1") for value in values]
+
+
+def _peer(request: Request) -> str | None:
+    """Return the IP address, None for a Unix socket; what is neither is no address to the rules."""
+    address = request.getClientAddress()
+    if isinstance(address, UNIXAddress):
+        return None
+    return address.host if isinstance(address, IPv4Address | IPv6Address) else "unknown"
