@@ -243,7 +243,10 @@ EXEC = Group(
             "rlimits",
             Group(
                 sparse=True,
-                keys=tuple(Key(name, _Rlimit(), description="") for name in RLIMIT_NAMES),
+                keys=tuple(
+                    Key(name, _Rlimit(), description=f"the limit --{name} of prlimit(1)")
+                    for name in RLIMIT_NAMES
+                ),
             ),
             description="resource limits, soft and hard",
         ),

@@ -176,7 +176,7 @@ class Group(Kind):
             place = section.at(key.name)
             if key.required and place.value is None:
                 report.refuse(place, "is required")
-            elif key.name not in values and not self.sparse:
+            if key.name not in values and not self.sparse:
                 values[key.name] = key.read(place, report)
         if self.check is not None:
             self.check(section, values, report)

@@ -1,0 +1,564 @@
+"""A configuration comes out complete and checked, or as the list of everything that is wrong."""
+
+import signal
+
+import pytest
+
+from overseer.core.config import (
+    ConfigError,
+    Limits,
+    ParameterSpec,
+    Problem,
+    Retain,
+    default_config,
+    load_config,
+    parse_exec_config,
+)
+
+USERS_DOCUMENT = """\
+listen: ":8080"        # TCP address, or "unix:/path/to/sock" for Unix socket
+db: overseer.db        # SQLite path for exit-history (optional)
+trusted_cidrs: ""      # Comma-separated IPs/CIDRs; empty = auto-detect local subnets
+log_file: ""           # Optional JSONL event log
+
+# Global pool defaults (overridable per-action)
+task_pool:
+  size: 10             # max concurrent tasks (0 = unlimited)
+  queue_size: 100      # max queued tasks
+  queue_timeout: "0s"  # 0 = queue indefinitely
+
+retry: {}              # global retry policy; overridable per-action
+
+actions:
+  echo:
+    type: exec
+    config:
+      entrypoint: echo
+      command: ["[[.message]]"]
+      parameters:
+        message:
+          default: "hello"
+"""
+
+MODE = 'unix_mode: expected an octal number up to 0777 such as "0660",'
+POOL = "task_pool: not in this version: ignored, limits are not enforced"
+
+
+def load(text, **environment):
+    return load_config(text, "config.yaml", environment)
+
+
+def problems(text, **environment):
+    with pytest.raises(ConfigError) as error:
+        load(text, **environment)
+    assert str(error.value) == "\n".join(map(str, error.value.problems))
+    return [str(problem) for problem in error.value.problems]
+
+
+def warnings(text, **environment):
+    return [str(warning) for warning in load(text, **environment).warnings]
+
+
+def action(text):
+    """Return the one action ``x`` with the keys in ``text``, a YAML flow mapping's inside."""
+    return load(f"actions: {{x: {{type: exec, {text}}}}}").actions["x"]
+
+
+def action_problems(text):
+    prefix = "config.yaml:1: actions.x."
+    found = problems(f"actions: {{x: {{type: exec, {text}}}}}")
+    assert all(problem.startswith(prefix) for problem in found)
+    return [problem.removeprefix(prefix) for problem in found]
+
+
+def exec_config(text):
+    return parse_exec_config(action(f"config: {{entrypoint: p, {text}}}").config)
+
+
+def exec_problems(text):
+    section = load(f"actions: {{x: {{type: exec, config: {{{text}}}}}}}").actions["x"].config
+    with pytest.raises(ConfigError) as error:
+        parse_exec_config(section)
+    prefix = "config.yaml:1: actions.x.config."
+    found = [str(problem) for problem in error.value.problems]
+    assert all(problem.startswith(prefix) for problem in found)
+    return [problem.removeprefix(prefix) for problem in found]
+
+
+def test_the_users_own_document_loads_with_warnings_only():
+    config = load(USERS_DOCUMENT)
+    assert [str(warning) for warning in config.warnings] == [
+        "config.yaml:2: db: not in this version: ignored, no history is kept",
+        "config.yaml:7: task_pool: not in this version: ignored, limits are not enforced",
+    ]
+    echo = parse_exec_config(config.actions["echo"].config)
+    assert (echo.entrypoint, echo.command) == ("echo", ("[[.message]]",))
+    assert echo.parameters == {"message": ParameterSpec(default="hello")}
+
+
+@pytest.mark.parametrize("text", ["", "# nothing yet\n", "---\n", "{}", "actions:\nlimits: {}\n"])
+def test_an_empty_file_means_the_defaults(text):
+    config = load(text)
+    assert config.name == "sticky-overseer"
+    assert config.listen == (":8080",)
+    assert config.unix_mode == 0o600
+    assert (config.allowed_origins, config.allowed_hosts) == ((), ())
+    assert (config.replay_buffer, config.replay_bytes) == (100, 262144)
+    assert config.retain == Retain(count=1000, age=86400.0)
+    assert config.limits == Limits(
+        message_size=1048576,
+        line_size=1048576,
+        send_buffer=8388608,
+        total_send_buffer=268435456,
+        connections=1024,
+    )
+    assert config.actions == {}
+    assert config.warnings == ()
+
+
+def test_without_a_file_the_defaults_hold_and_a_warning_says_so():
+    config = default_config()
+    assert config.listen == (":8080",)
+    assert [str(warning) for warning in config.warnings] == [
+        "no configuration file: the defaults hold, there are no actions"
+    ]
+    assert default_config({"OVERSEER_LISTEN": "stdio"}).listen == ("stdio",)
+    with pytest.raises(ConfigError, match=r"^OVERSEER_PORT: expected a port"):
+        default_config({"OVERSEER_PORT": "http"})
+
+
+def test_every_key_of_this_version():
+    config = load(
+        """
+name: builds
+listen: [8080, "unix:/run/overseer.sock"]
+unix_mode: "0660"
+allowed_origins: ["https://example.org"]
+allowed_hosts: [build.example.org]
+replay_buffer: 0
+replay_bytes: 1MiB
+retain: {count: 5, age: 1h30m}
+limits: {message_size: 64KiB, line_size: 2048, send_buffer: 1MB, total_send_buffer: 1GiB,
+         connections: 1}
+actions:
+  build:
+    type: exec
+    description: Builds it
+    config: {entrypoint: make}
+    stop_grace: 0
+    backpressure: drop
+    replay_buffer: 7
+  other: {type: mine, meta: {description: "Does it"}}
+"""
+    )
+    assert config.name == "builds"
+    assert config.listen == ("8080", "unix:/run/overseer.sock")
+    assert config.unix_mode == 0o660
+    assert config.allowed_origins == ("https://example.org",)
+    assert config.allowed_hosts == ("build.example.org",)
+    assert (config.replay_buffer, config.replay_bytes) == (0, 1048576)
+    assert config.retain == Retain(count=5, age=5400.0)
+    assert config.limits == Limits(
+        message_size=65536,
+        line_size=2048,
+        send_buffer=1_000_000,
+        total_send_buffer=2**30,
+        connections=1,
+    )
+    build, other = config.actions["build"], config.actions["other"]
+    assert (build.name, build.type, build.description) == ("build", "exec", "Builds it")
+    assert (build.stop_grace, build.backpressure, build.replay_buffer) == (0.0, "drop", 7)
+    assert build.config.value == {"entrypoint": "make"}
+    assert (other.type, other.description) == ("mine", "Does it")
+    assert (other.stop_grace, other.backpressure, other.replay_buffer) == (5.0, "hold", None)
+    assert other.config.value is None
+
+
+@pytest.mark.parametrize("text", ['"0660"', "0660", "0o660", "660", '"0o660"', '"660"'])
+def test_a_mode_is_octal_however_it_is_written(text):
+    assert load(f"unix_mode: {text}").unix_mode == 0o660
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("lisen: x", 'lisen: unknown key, did you mean "listen"?'),
+        ("zebra: x", "zebra: unknown key"),
+        ('"a b": x', '"a b": unknown key'),
+        ("limits: {conections: 5}", 'limits.conections: unknown key, did you mean "connections"?'),
+        ("name: 5", "name: expected text that is not empty, got 5"),
+        ("name: ''", 'name: expected text that is not empty, got ""'),
+        ("listen: ''", 'listen: expected text that is not empty, got ""'),
+        ("listen: []", "listen: expected an address or a list of addresses, got an empty list"),
+        ("listen: {a: b}", "listen: expected an address or a list of addresses, got a mapping"),
+        ("listen: [a, ~]", "listen[1]: expected text that is not empty, got null"),
+        (
+            "unix_mode: '0888'",
+            f'{MODE} got "0888"',
+        ),
+        ("unix_mode: 0o1777", f"{MODE} got 1023"),
+        ("allowed_origins: x", 'allowed_origins: expected a list of texts, got "x"'),
+        ("replay_buffer: -1", "replay_buffer: expected an integer >= 0, got -1"),
+        ("replay_buffer: true", "replay_buffer: expected an integer >= 0, got true"),
+        ("replay_buffer: 1.5", "replay_buffer: expected an integer >= 0, got 1.5"),
+        ("replay_bytes: 1K", 'replay_bytes: expected a size such as "64KiB" or "1MiB", got "1K"'),
+        ("replay_bytes: []", 'replay_bytes: expected a size such as "64KiB" or "1MiB", got a list'),
+        ("limits: {line_size: 10}", "limits.line_size: expected a size >= 1KiB, got 10"),
+        ("limits: 5", "limits: expected a mapping, got 5"),
+        (
+            "retain: {age: 5}",
+            'retain.age: expected a duration such as "5s" or "1m30s", got "5"'
+            " (a unit is missing: ns, us, ms, s, m, h)",
+        ),
+        ("retain: {age: -5s}", 'retain.age: expected a duration >= 0, got "-5s"'),
+        (
+            "retain: {age: true}",
+            'retain.age: expected a duration such as "5s" or "1m30s", got true',
+        ),
+        ("actions: [a]", "actions: expected a mapping from names to actions, got a list"),
+        ("actions: {x: }", "actions.x.type: is required"),
+        ("actions: {x: 5}", "actions.x: expected a mapping, got 5"),
+        ("actions: {'': {type: exec}}", 'actions."": the name is empty'),
+        ('name: "a\\0"', "name: contains a NUL character"),
+        ("- a", "expected a mapping, got a list"),
+        ("just text", 'expected a mapping, got "just text"'),
+        ("name: !!str x", 'name: tags are not allowed, got "!!str"'),
+    ],
+)
+def test_one_problem(text, problem):
+    assert problems(text) == [f"config.yaml:1: {problem}"]
+
+
+def test_all_problems_come_at_once_in_the_order_of_the_file():
+    assert problems(
+        """\
+replay_buffer: many
+task_pool:
+  size: ten
+actions:
+  build:
+    tpye: exec
+    stop_grace: soon
+    task_pool:
+      size: -1
+"""
+    ) == [
+        'config.yaml:1: replay_buffer: expected an integer >= 0, got "many"',
+        'config.yaml:3: task_pool.size: expected an integer >= 0, got "ten"',
+        'config.yaml:6: actions.build.tpye: unknown key, did you mean "type"?',
+        'config.yaml:7: actions.build.stop_grace: expected a duration such as "5s" or "1m30s",'
+        ' got "soon"',
+        "config.yaml:9: actions.build.task_pool.size: expected an integer >= 0, got -1",
+        "config.yaml:5: actions.build.type: is required",
+    ]
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "a: " + "{a: " * 5000, "- " * 5000])
+def test_hostile_nesting_is_a_plain_error(text):
+    (problem,) = problems(text)
+    assert "nested more than 64 levels deep" in problem
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("backpressure: maybe", 'backpressure: expected one of hold, drop, got "maybe"'),
+        ("config: [a]", "config: expected a mapping, got a list"),
+        (
+            "description: a, meta: {description: b}",
+            'description: "a" disagrees with meta.description: "b"',
+        ),
+        ("retrry: {}", 'retrry: unknown key, did you mean "retry"?'),
+    ],
+)
+def test_one_problem_of_an_action(text, problem):
+    assert action_problems(text) == [problem]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "db: ~",
+        "log_file: ''",
+        "log_file: ~",
+        "trusted_cidrs: ''",
+        "trusted_cidrs: ' , '",
+        "trusted_cidrs: []",
+        "auth: {}",
+        "auth: {tokens: []}",
+        "auth: {tokens: ~}",
+        "task_pool: {}",
+        "retry: {}",
+        "retry: ~",
+        "retry: false",
+        "retry: {restart_delay: ~, error_window: ''}",
+        "log_rotate: {}",
+        "history: ~",
+        "actions: {x: {type: exec, retry: {}, task_pool: {}, dedupe_key: [], timeout: 0s,"
+        " idle_timeout: 0, restore: false, cgroup: false}}",
+    ],
+)
+def test_a_later_key_that_changes_nothing_is_silent(text):
+    assert warnings(text) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "warning"),
+    [
+        ("db: /data/x.db", "db: not in this version: ignored, no history is kept"),
+        ("log_rotate: {max_size: 1MiB}", "log_rotate: not in this version: ignored"),
+        ("task_pool: {limit: 0}", POOL),
+        ("task_pool: {limit: 8, size: 8, queue: {enabled: true, size: 0, order: last,"
+         " max_age: 1.5, displace: true}, excess: {action: stop, order: first, grace: 5}}", POOL),
+        ("task_pool: {queue_size: 5, queue_timeout: 1m, queue: {size: 5, max_age: 60}}", POOL),
+        ("task_pool: {queue_size: 0, queue: {enabled: false, size: 9}}", POOL),
+        ("actions: {x: {type: exec, task_pool: {size: 1}}}", f"actions.x.{POOL}"),
+        ("listen_addr: ':80'", "listen_addr: has no effect any more: ignored, use listen"),
+        ("actions: {x: {type: exec, params: {m: ~}}}",
+         "actions.x.params: has no effect any more: ignored"),
+    ],
+)  # fmt: skip
+def test_a_later_key_that_only_warns(text, warning):
+    assert warnings(text) == [f"config.yaml:1: {warning}"]
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("log_file: events.jsonl", "log_file"),
+        ("trusted_cidrs: 10.0.0.0/8", "trusted_cidrs"),
+        ("trusted_cidrs: ['::1']", "trusted_cidrs"),
+        ("auth: {tokens: [{token: x}]}", "auth"),
+        ("retry: {restart_delay: 0s}", "retry"),
+        ("history: {}", "history"),
+        ("actions: {x: {type: exec, retry: {restart_delay: 5s}}}", "actions.x.retry"),
+        ("actions: {x: {type: exec, dedupe_key: [source]}}", "actions.x.dedupe_key"),
+        ("actions: {x: {type: exec, timeout: 5s}}", "actions.x.timeout"),
+        ("actions: {x: {type: exec, idle_timeout: 1ns}}", "actions.x.idle_timeout"),
+        ("actions: {x: {type: exec, restore: true}}", "actions.x.restore"),
+        ("actions: {x: {type: exec, cgroup: {memory: 1}}}", "actions.x.cgroup"),
+    ],
+)
+def test_a_later_key_that_would_change_something_is_refused(text, path):
+    assert problems(text) == [f"config.yaml:1: {path}: not in this version"]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("limit: 5, size: 6", "limit: 5 disagrees with size: 6"),
+        ("queue_size: 5, queue: {size: 6}", "queue_size: 5 disagrees with queue.size: 6"),
+        ("queue_size: 0, queue: {enabled: true}", "queue_size: 0 disagrees with queue.enabled: true"),
+        ("queue_size: 5, queue: {enabled: false}", "queue_size: 5 disagrees with queue.enabled: false"),
+        ("queue_timeout: 5s, queue: {max_age: 6}", "queue_timeout: 5s disagrees with queue.max_age: 6"),
+        ("excess: {action: kill}", 'excess.action: expected one of stop, requeue, got "kill"'),
+        ("queue: {displace: 5}", "queue.displace: expected one of true, false, prohibit, got 5"),
+        ("queue: 5", "queue: expected a mapping, got 5"),
+    ],
+)  # fmt: skip
+def test_a_pool_is_checked_though_it_is_not_enforced(text, problem):
+    assert problems(f"task_pool: {{{text}}}") == [f"config.yaml:1: task_pool.{problem}"]
+
+
+def test_a_later_key_of_the_wrong_kind_says_so():
+    assert problems("retry: often\ndb: [x]\n") == [
+        'config.yaml:1: retry: expected a mapping, got "often"',
+        "config.yaml:2: db: expected text, got a list",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "environment", "listen"),
+    [
+        ("", {}, ":8080"),
+        ("", {"OVERSEER_PORT": "9090"}, ":9090"),
+        ("", {"OVERSEER_PORT": "0"}, ":0"),
+        ("", {"OVERSEER_PORT": ""}, ":8080"),
+        ("listen: ~", {"OVERSEER_PORT": "9090"}, ":9090"),
+        ("listen: ':1'", {"OVERSEER_PORT": "9090"}, ":1"),
+        ("listen: ':1'", {"OVERSEER_PORT": "http"}, ":1"),
+        ("listen: ':1'", {"OVERSEER_LISTEN": ":2"}, ":2"),
+        ("listen: ':1'", {"OVERSEER_LISTEN": ""}, ":1"),
+        ("", {"OVERSEER_LISTEN": "stdio", "OVERSEER_PORT": "9090"}, "stdio"),
+        ("", {"OVERSEER_LISTEN": ":1,:2"}, ":1,:2"),
+    ],
+)
+def test_where_to_listen(text, environment, listen):
+    assert load(text, **environment).listen == (listen,)
+
+
+@pytest.mark.parametrize("port", ["65536", "-1", "http", "8080 ", "123456", "\N{SUPERSCRIPT TWO}"])
+def test_a_port_that_is_none(port):
+    assert problems("", OVERSEER_PORT=port) == [
+        f'OVERSEER_PORT: expected a port from 0 to 65535, got "{port}"'
+    ]
+
+
+def test_variables_of_later_keys_name_themselves():
+    assert warnings("", OVERSEER_DB="/data/x.db", OVERSEER_LOG_FILE="") == [
+        "OVERSEER_DB: not in this version: ignored, no history is kept"
+    ]
+    assert problems("nam: x", OVERSEER_LOG_FILE="x", OVERSEER_TRUSTED_CIDRS="::1") == [
+        'config.yaml:1: nam: unknown key, did you mean "name"?',
+        "OVERSEER_LOG_FILE: not in this version",
+        "OVERSEER_TRUSTED_CIDRS: not in this version",
+    ]
+
+
+def test_a_section_reports_problems_of_its_driver():
+    section = load(
+        "actions:\n  x:\n    type: exec\n    config:\n      command:\n      - a\n      - b\n"
+    )
+    config = section.actions["x"].config
+    assert config.at("command", 1).value == "b"
+    problem = config.problem(("command", 1), "unclosed action")
+    assert problem == Problem(
+        "config.yaml:7", ("actions", "x", "config", "command", 1), "unclosed action"
+    )
+    assert str(problem) == "config.yaml:7: actions.x.config.command[1]: unclosed action"
+    missing = config.problem(("entrypoint",), "is required")
+    assert str(missing) == "config.yaml:4: actions.x.config.entrypoint: is required"
+
+
+def test_actions_are_equal_when_only_their_lines_moved():
+    before = action("config: {entrypoint: p, command: [1]}")
+    assert before == action("\n\n config: {entrypoint: p, command: [1]}")
+    assert before != action("config: {entrypoint: p, command: [1.0]}")
+
+
+def test_what_is_printed_of_a_config_holds_no_secret():
+    assert "hunter2" not in repr(load("actions: {x: {type: exec, config: {a: hunter2}}}"))
+
+
+def test_exec_defaults():
+    config = exec_config("")
+    assert config.entrypoint == "p"
+    assert config.command == ()
+    assert (config.parameters, config.env, config.rlimits) == ({}, {}, {})
+    assert (config.env_file, config.clear_env, config.cwd) == (None, False, None)
+    assert (config.user, config.group, config.umask, config.nice) == (None, None, None, None)
+    assert config.stop_signal == signal.SIGTERM
+
+
+def test_exec_keys():
+    config = exec_config(
+        "command: [-x, 1080, yes, 1.50, '[[.a]]'], env: {PORT: 8080, EMPTY: '', ABSENT: ~},"
+        " env_file: /etc/env, clear_env: true, cwd: '/data/[[.a]]', user: nobody, group: 65534,"
+        " umask: 022, nice: -5, stop_signal: INT, stdin: 'null', pty: false,"
+        " output: {stdout: {condition: 'true'}, stderr: {condition: true}}"
+    )
+    assert config.command == ("-x", "1080", "yes", "1.50", "[[.a]]")
+    assert config.env == {"PORT": "8080", "EMPTY": ""}
+    assert (config.env_file, config.clear_env, config.cwd) == ("/etc/env", True, "/data/[[.a]]")
+    assert (config.user, config.group) == ("nobody", 65534)
+    assert (config.umask, config.nice) == (0o022, -5)
+    assert config.stop_signal == signal.SIGINT
+    assert config.section.at("command", 1).text == "1080"
+
+
+@pytest.mark.parametrize(
+    ("text", "spec"),
+    [
+        ("~", ParameterSpec()),
+        ("", ParameterSpec()),
+        ("{}", ParameterSpec()),
+        ("{default: ~}", ParameterSpec()),
+        ("hello", ParameterSpec(default="hello")),
+        ("''", ParameterSpec(default="")),
+        ("1080", ParameterSpec(default="1080")),
+        ("yes", ParameterSpec(default="yes")),
+        ("True", ParameterSpec(default="True")),
+        ("1.50", ParameterSpec(default="1.50")),
+        ("0777", ParameterSpec(default="0777")),
+        ("{default: 1:30}", ParameterSpec(default="1:30")),
+        ("{default: 0x1F, description: d}", ParameterSpec(default="0x1F", description="d")),
+        ("{default: a, secret: false}", ParameterSpec(default="a")),
+    ],
+)
+def test_a_default_is_the_text_that_was_written(text, spec):
+    parameter = exec_config(f"parameters: {{m: {text}}}").parameters["m"]
+    assert parameter == spec
+    assert parameter.required is (spec.default is None)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("TERM", 15), ("SIGTERM", 15), ("sigint", 2), ("9", 9), ("USR1", signal.SIGUSR1)],
+)
+def test_stop_signals(text, number):
+    assert exec_config(f"stop_signal: {text}").stop_signal == number
+
+
+@pytest.mark.parametrize(
+    ("text", "limits"),
+    [
+        ("1024", (1024, 1024)),
+        ("64MiB", (64 * 1024**2, 64 * 1024**2)),
+        ("unlimited", (None, None)),
+        ("{soft: 0, hard: unlimited}", (0, None)),
+        ("{soft: 1KiB, hard: 1024}", (1024, 1024)),
+    ],
+)
+def test_rlimits(text, limits):
+    assert exec_config(f"rlimits: {{nofile: {text}, as: ~}}").rlimits == {"nofile": limits}
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "entrypoint: is required"),
+        ("entrypoint: ''",
+         'entrypoint: expected text that is not empty (a template needs quotes), got ""'),
+        ("entrypoint: [[.a]]",
+         "entrypoint: expected text that is not empty (a template needs quotes), got a list"),
+        ("entrypoint: p, command: a b", 'command: expected a list of arguments, got "a b"'),
+        ("entrypoint: p, command: [[[.a]]]",
+         "command[0]: expected text (a template needs quotes), got a list"),
+        ("entrypoint: p, command: [a, ~]",
+         "command[1]: expected text (a template needs quotes), got null"),
+        ('entrypoint: p, command: ["a\\0"]', "command[0]: contains a NUL character"),
+        ("entrypoint: p, commnd: []", 'commnd: unknown key, did you mean "command"?'),
+        ("entrypoint: p, env: [A=b]", "env: expected a mapping from names to values, got a list"),
+        ("entrypoint: p, env: {A=b: c}",
+         'env."A=b": expected the name of a variable: not empty, without = and NUL'),
+        ("entrypoint: p, clear_env: 'yes'", 'clear_env: expected true or false, got "yes"'),
+        ("entrypoint: p, user: -1", "user: expected a name or a number >= 0, got -1"),
+        ("entrypoint: p, umask: 9",
+         'umask: expected an octal number up to 0777 such as "0022", got 9'),
+        ("entrypoint: p, nice: 20", "nice: expected an integer from -20 to 19, got 20"),
+        ("entrypoint: p, stop_signal: STOPP",
+         'stop_signal: expected a signal such as "TERM", "SIGINT" or 15, got "STOPP"'),
+        ("entrypoint: p, stop_signal: 0",
+         'stop_signal: expected a signal such as "TERM", "SIGINT" or 15, got 0'),
+        ("entrypoint: p, rlimits: {nofiles: 5}",
+         'rlimits.nofiles: unknown key, did you mean "nofile"?'),
+        ("entrypoint: p, rlimits: {nofile: -5}",
+         'rlimits.nofile: expected an integer >= 0, a size such as "64MiB" or "unlimited", got -5'),
+        ("entrypoint: p, rlimits: {nofile: {soft: 5}}", "rlimits.nofile.hard: is required"),
+        ("entrypoint: p, rlimits: {nofile: {soft: unlimited, hard: 5}}",
+         "rlimits.nofile.soft: unlimited is more than the hard limit 5"),
+        ("entrypoint: p, parameters: {m: [a]}",
+         "parameters.m: expected a default or a mapping, got a list"),
+        ("entrypoint: p, parameters: {m: {defualt: a}}",
+         'parameters.m.defualt: unknown key, did you mean "default"?'),
+        ("entrypoint: p, parameters: {m: {validate: 'true'}}",
+         "parameters.m.validate: not in this version"),
+        ("entrypoint: p, parameters: {m: {secret: true}}",
+         "parameters.m.secret: not in this version"),
+        ("entrypoint: p, stdin: pipe", "stdin: not in this version"),
+        ("entrypoint: p, stdin: tty", 'stdin: expected one of null, pipe, got "tty"'),
+        ("entrypoint: p, pty: true", "pty: not in this version"),
+        ("entrypoint: p, output: {stderr: {condition: 'false'}}",
+         "output.stderr.condition: not in this version"),
+        ("entrypoint: p, stdout_condition: 'false'", "stdout_condition: not in this version"),
+    ],
+)  # fmt: skip
+def test_one_problem_of_exec(text, problem):
+    assert exec_problems(text) == [problem]
+
+
+def test_an_action_without_a_config_lacks_an_entrypoint():
+    section = load("actions:\n  x:\n    type: exec\n").actions["x"].config
+    with pytest.raises(ConfigError) as error:
+        parse_exec_config(section)
+    assert str(error.value) == "config.yaml:2: actions.x.config.entrypoint: is required"
