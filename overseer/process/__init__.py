@@ -1,1 +1,26 @@
 """Operating system processes: spawning, pipes, signals, reaping."""
+
+from overseer.process.descriptors import (
+    DescriptorLimit,
+    raise_descriptor_limit,
+    seal_inherited_descriptors,
+)
+from overseer.process.environment import child_environment
+from overseer.process.group import ProcessGroup
+from overseer.process.spawn import Child, IProcessReactor, ProcessSpawner
+from overseer.process.subreaper import Subreaper, become_subreaper
+from overseer.process.worker import ProcessWorker
+
+__all__ = [
+    "Child",
+    "DescriptorLimit",
+    "IProcessReactor",
+    "ProcessGroup",
+    "ProcessSpawner",
+    "ProcessWorker",
+    "Subreaper",
+    "become_subreaper",
+    "child_environment",
+    "raise_descriptor_limit",
+    "seal_inherited_descriptors",
+]

@@ -1,0 +1,223 @@
+"""Starting child processes, in a thread of its own, and reaping them.
+
+An exec can be slow (a cold disk, a network file system) and blocks the thread that asked for it
+until the program is loaded. So one thread starts all processes, one after the other, and nobody's
+output waits.
+
+``subprocess.Popen`` does the work: vfork, setsid, chdir, setuid, and the error of a failed exec.
+Its objects are kept until the child is reaped, and none of their methods is ever called: Popen
+would wait for the child on its own, and a dropped object is reaped by the next ``Popen()``.
+"""
+
+import contextlib
+import os
+import queue
+import resource
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+
+import attrs
+from twisted.internet.interfaces import IReactorFDSet, IReactorFromThreads, IReactorTime
+
+from overseer.core.process import ProcessSpec
+from overseer.process.command import command_for, failure_reason
+
+#: How long :meth:`ProcessSpawner.close` waits for a slow exec, in seconds.
+CLOSE_TIMEOUT = 1.0
+
+
+class IProcessReactor(IReactorFDSet, IReactorFromThreads, IReactorTime):
+    """The abilities of a reactor that processes need."""
+
+
+@attrs.frozen
+class Child:
+    """A process that was started: its pid, and descriptors that now belong to the receiver.
+
+    ``stdout`` and ``stderr`` are the read ends, non-blocking. ``pidfd`` is ``None`` where there
+    is none.
+    """
+
+    pid: int
+    stdout: int
+    stderr: int
+    pidfd: int | None
+
+
+Spawned = Callable[[Child], None]
+Failed = Callable[[str], None]
+
+
+class ProcessSpawner:
+    """I start processes one at a time in one thread, and know those that are not reaped yet.
+
+    ``descriptor_limit`` is the soft ``RLIMIT_NOFILE`` of the children, for a daemon that raised its
+    own. ``use_pidfd=False`` does without pidfd_open(2), as on systems that don't have it.
+    """
+
+    def __init__(
+        self,
+        reactor: IProcessReactor,
+        *,
+        descriptor_limit: int | None = None,
+        use_pidfd: bool = hasattr(os, "pidfd_open"),
+    ) -> None:
+        self.reactor = reactor
+        self._descriptor_limit = descriptor_limit
+        self._use_pidfd = use_pidfd
+        self._requests: queue.SimpleQueue[tuple[ProcessSpec, Spawned, Failed] | None] = (
+            queue.SimpleQueue()
+        )
+        # Started by the first spawn: a thread does not survive the fork of a daemon going to
+        # background.
+        self._thread: threading.Thread | None = None
+        self._closed = False
+        self._spawning = False
+        self._unreaped: dict[int, subprocess.Popen[bytes]] = {}
+
+    def spawn(self, spec: ProcessSpec, spawned: Spawned, failed: Failed) -> None:
+        """Start a process. One of the callbacks follows in the reactor, not from inside this call.
+
+        ``failed`` takes a line like ``cannot execute "ffmpegg": No such file or directory``.
+
+        :raises RuntimeError: after :meth:`close`.
+        """
+        if self._closed:
+            raise RuntimeError("the spawner is closed")
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="overseer-spawn", daemon=True)
+            self._thread.start()
+        self._requests.put((spec, spawned, failed))
+
+    def close(self) -> None:
+        """Start nothing more than what was asked for already. Running children are not touched."""
+        self._closed = True
+        if self._thread is not None:
+            self._requests.put(None)
+            self._thread.join(CLOSE_TIMEOUT)
+
+    def owns(self, pid: int) -> bool:
+        """Return whether the child ``pid`` is, or may be, one that :meth:`reap` waits for."""
+        # In this order: a child is listed before its spawn is over.
+        return self._spawning or pid in self._unreaped
+
+    def reap(self, pid: int) -> int:
+        """Wait for ``pid`` and return its status as of waitpid(2). Blocks unless it has ended.
+
+        :raises ChildProcessError: when somebody else has reaped it.
+        """
+        process = self._unreaped[pid]
+        try:
+            _, status = os.waitpid(pid, 0)
+        except ChildProcessError:
+            process.returncode = 0
+            raise
+        else:
+            process.returncode = os.waitstatus_to_exitcode(status)
+            return status
+        finally:
+            del self._unreaped[pid]
+
+    # What follows runs in the thread.
+
+    def _run(self) -> None:
+        # A child inherits the mask of the thread that starts it.
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        while (request := self._requests.get()) is not None:
+            spec, spawned, failed = request
+            self._spawning = True
+            try:
+                child = self._start(spec)
+            except Exception as error:
+                self.reactor.callFromThread(failed, failure_reason(spec, error))
+            else:
+                self.reactor.callFromThread(spawned, child)
+            finally:
+                self._spawning = False
+
+    def _start(self, spec: ProcessSpec) -> Child:
+        command = command_for(spec)
+        with contextlib.ExitStack() as on_error:
+            stdout, child_stdout = _pipe(on_error)
+            stderr, child_stderr = _pipe(on_error)
+            with self._limited_descriptors(max(child_stdout, child_stderr)):
+                process = subprocess.Popen(
+                    command.argv,
+                    bufsize=0,
+                    stdin=subprocess.DEVNULL,
+                    stdout=child_stdout,
+                    stderr=child_stderr,
+                    # All are close-on-exec: see seal_inherited_descriptors.
+                    close_fds=False,
+                    cwd=spec.cwd,
+                    env=spec.env,
+                    user=command.identity.user,
+                    group=command.identity.group,
+                    extra_groups=command.identity.extra_groups,
+                    umask=-1 if spec.umask is None else spec.umask,
+                    # Sets SIGPIPE and SIGXFSZ, which Python ignores, back to their defaults. Handled
+                    # signals become so at the exec.
+                    restore_signals=True,
+                    start_new_session=True,
+                )
+            self._unreaped[process.pid] = process
+            pidfd = self._open_pidfd(process.pid) if self._use_pidfd else None
+            on_error.pop_all()
+        os.close(child_stdout)
+        os.close(child_stderr)
+        if "nofile" not in spec.rlimits:
+            self._limit_descriptors_of(process.pid)
+        return Child(process.pid, stdout, stderr, pidfd)
+
+    def _open_pidfd(self, pid: int) -> int:
+        try:
+            return os.pidfd_open(pid)
+        except OSError:
+            # Out of descriptors, most likely. A process whose end we can't see must not run.
+            os.killpg(pid, signal.SIGKILL)
+            self.reap(pid)
+            raise
+
+    @contextlib.contextmanager
+    def _limited_descriptors(self, highest: int) -> Iterator[None]:
+        """Hold this process to the limit of the children, so that the next one is born with it.
+
+        The limit is the whole process's. So only while fewer than half of its descriptors are in
+        use, ``highest`` being the newest one: the other threads have room for as many again.
+        """
+        limit = self._descriptor_limit
+        if limit is None or highest >= limit // 2:
+            yield
+            return
+        own, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (own, hard))
+
+    def _limit_descriptors_of(self, pid: int) -> None:
+        """Give a child the limit that it was not born with, as soon as can be.
+
+        Its program may see the daemon's limit if it asks first: some milliseconds, when the
+        reactor is busy. Good enough for a daemon of many descriptors: prlimit(1) as a prefix
+        would never be late, but costs each spawn a second exec and the exact error of the first.
+        """
+        if self._descriptor_limit is None or not hasattr(resource, "prlimit"):  # Linux only
+            return
+        # ESRCH: already gone. EPERM: a set-user-ID program, which is not ours to limit.
+        with contextlib.suppress(OSError):
+            soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+            if soft != self._descriptor_limit:
+                resource.prlimit(pid, resource.RLIMIT_NOFILE, (self._descriptor_limit, hard))
+
+
+def _pipe(on_error: contextlib.ExitStack) -> tuple[int, int]:
+    """Return a pipe with a non-blocking read end; ``on_error`` closes it."""
+    read_end, write_end = os.pipe()
+    on_error.callback(os.close, read_end)
+    on_error.callback(os.close, write_end)
+    os.set_blocking(read_end, False)
+    return read_end, write_end

@@ -1,0 +1,151 @@
+"""What a spawn that fails says, and the spawner's own life."""
+
+import os
+import resource
+import signal
+
+import pytest
+import pytest_twisted
+from process_support import PATH, Runs, zombies
+from twisted.internet import reactor
+
+from overseer.core.process import ProcessSpec
+from overseer.process import ProcessSpawner
+
+ensure_deferred = pytest_twisted.ensureDeferred
+
+
+@pytest_twisted.async_yield_fixture
+async def runs():
+    runs = Runs(ProcessSpawner(reactor))
+    yield runs
+    await runs.end()
+
+
+@pytest.fixture
+def script(tmp_path):
+    """A file that is no program, and can't be executed."""
+    path = tmp_path / "script"
+    path.write_text("echo no interpreter\n")
+    path.chmod(0o644)
+    return path
+
+
+PREFIXED = pytest.mark.parametrize("fields", [{}, {"nice": 1}, {"rlimits": {"core": (0, 0)}}])
+
+
+@PREFIXED
+@ensure_deferred
+async def test_a_missing_program(runs, fields):
+    reason = await runs.failure_of("ffmpegg", "-i", "x", **fields)
+    assert reason == 'cannot execute "ffmpegg": No such file or directory'
+    reason = await runs.failure_of("/nope/ffmpegg", **fields)
+    assert reason == 'cannot execute "/nope/ffmpegg": No such file or directory'
+
+
+@PREFIXED
+@ensure_deferred
+async def test_a_file_without_permission_to_execute(runs, script, fields):
+    reason = await runs.failure_of(str(script), **fields)
+    assert reason == f'cannot execute "{script}": Permission denied'
+    assert await runs.failure_of("/", **fields) == 'cannot execute "/": Permission denied'
+
+
+@PREFIXED
+@ensure_deferred
+async def test_a_missing_working_directory(runs, script, fields):
+    reason = await runs.failure_of("true", cwd="/nope", **fields)
+    assert reason == 'cannot execute "true": working directory "/nope": No such file or directory'
+    reason = await runs.failure_of("./true", cwd=str(script), **fields)
+    assert reason == f'cannot execute "./true": working directory "{script}": Not a directory'
+
+
+@ensure_deferred
+async def test_a_script_without_an_interpreter(runs, script):
+    script.chmod(0o755)
+    reason = await runs.failure_of(str(script))
+    assert reason == f'cannot execute "{script}": Exec format error'
+
+
+@ensure_deferred
+async def test_unknown_users_and_groups(runs):
+    reason = await runs.failure_of("true", user="no-such-user")
+    assert reason == 'cannot execute "true": unknown user "no-such-user"'
+    reason = await runs.failure_of("true", user=4_000_000)
+    assert reason == 'cannot execute "true": unknown user "4000000"'
+    reason = await runs.failure_of("true", group="no-such-group")
+    assert reason == 'cannot execute "true": unknown group "no-such-group"'
+
+
+@ensure_deferred
+async def test_arguments_that_no_program_can_take(runs):
+    assert await runs.failure_of("true", "a\0b") == 'cannot execute "true": embedded null byte'
+    reason = await runs.failure_of("true", env={"A=B": "C"})
+    assert reason == 'cannot execute "true": illegal environment variable name'
+    reason = await runs.failure_of("true", "x" * 3_000_000)
+    assert reason == 'cannot execute "true": Argument list too long'
+    assert (await runs.failure_of()).startswith('cannot execute "": ')
+
+
+@ensure_deferred
+async def test_running_out_of_descriptors(runs):
+    await runs.output_of("true")  # the thread is up and has opened what it needs
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = first_free()
+    try:
+        # One descriptor more each time: out of pipes, of Popen's own, of the pidfd; then enough.
+        for spare in range(12):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + spare, limits[1]))
+            _, recorder = runs.start("sleep", "1000")
+            await recorder.until(lambda events=recorder.events: bool(events))
+            if recorder.names == ["spawned"]:
+                break
+            assert recorder.failure == 'cannot execute "sleep": Too many open files'
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert spare > 4
+    assert zombies() == []
+    os.kill(recorder.pid, signal.SIGKILL)
+    await recorder.seen("gone")
+
+
+def first_free() -> int:
+    """Return the lowest descriptor that is not in use."""
+    descriptor = os.open(os.devnull, os.O_RDONLY)
+    os.close(descriptor)
+    return descriptor
+
+
+@ensure_deferred
+async def test_a_program_is_looked_up_in_the_path_of_the_child(runs, tmp_path):
+    program = tmp_path / "program"
+    program.write_text("#!/bin/sh\necho found\n")
+    program.chmod(0o755)
+    assert await runs.output_of("program", env={"PATH": f"{tmp_path}:{PATH}"}) == b"found\n"
+    assert await runs.output_of("./program", cwd=str(tmp_path), nice=1) == b"found\n"
+    reason = await runs.failure_of("program")
+    assert reason == 'cannot execute "program": No such file or directory'
+
+
+@ensure_deferred
+async def test_the_children_get_the_old_limit_on_descriptors():
+    runs = Runs(ProcessSpawner(reactor, descriptor_limit=777))
+    for _ in range(20):
+        assert await runs.output_of("sh", "-c", "ulimit -Sn") == b"777\n"
+    assert await runs.output_of("sh", "-c", "ulimit -Sn", rlimits={"nofile": (99, 99)}) == b"99\n"
+    # Late, and not before the program asks, once the daemon holds many descriptors.
+    null = [os.open(os.devnull, os.O_RDONLY) for _ in range(400)]
+    try:
+        late = "until [ $(ulimit -Sn) = 777 ]; do :; done; echo late"
+        assert await runs.output_of("sh", "-c", late) == b"late\n"
+    finally:
+        for descriptor in null:
+            os.close(descriptor)
+    await runs.end()
+
+
+def test_a_spawner_that_was_never_used_closes():
+    spawner = ProcessSpawner(reactor)
+    spawner.close()
+    with pytest.raises(RuntimeError):
+        spawner.spawn(ProcessSpec(argv=("true",), env={}), print, print)
