@@ -6,6 +6,7 @@ end everything at once.
 
 # mypy: allow-untyped-calls
 
+import gc
 import os
 import signal
 import sys
@@ -21,6 +22,7 @@ from twisted.python.failure import Failure
 
 from overseer._version import __version__
 from overseer.core.config import Config, default_config, load_config
+from overseer.drivers.registry import built_in_drivers
 from overseer.process import (
     Subreaper,
     raise_descriptor_limit,
@@ -54,7 +56,7 @@ def read_config(path: str | None, environment: Mapping[str, str] = os.environ) -
         raise ConfigFileError(f"cannot read the configuration {name}: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise ConfigFileError(f"{name}: expected UTF-8 text: {error.reason}") from None
-    return load_config(text, name, environment)
+    return load_config(text, name, environment, built_in_drivers().check)
 
 
 class Program(Service):
@@ -68,6 +70,7 @@ class Program(Service):
 
     def __init__(self, reactor: Any, config: Config) -> None:
         self.exit_status = 0
+        self._failure: Failure | None = None
         self._reactor = reactor
         # A clock that is set back would delay every timer, the SIGKILL after a grace too.
         reactor.seconds = time.monotonic
@@ -84,12 +87,12 @@ class Program(Service):
         # Neither survives the fork of a daemon going to the background, so not before.
         seal_inherited_descriptors()
         self._subreaper.start()
+        # Without a handler it would end the daemon at once and leave every task running.
+        signal.signal(signal.SIGHUP, self._hang_up)
         self._overseer.startService()
-        failures: list[Failure] = []
-        self._overseer.started.addCallbacks(self._announce, failures.append)
-        if failures:
-            failures[0].raiseException()
-        self._overseer.started.addErrback(self._give_up)
+        self._overseer.started.addCallbacks(self._announce, self._give_up)
+        if self._failure is not None:
+            self._failure.raiseException()
 
     def stopService(self) -> Deferred[None]:
         """Stop in order; a second signal from here on ends every process at once."""
@@ -100,6 +103,10 @@ class Program(Service):
         return self._overseer.stopService().addCallback(self._stopped)
 
     def _announce(self, _started: None) -> None:
+        # What start-up made lives as long as the program: looking through it again and again would stop
+        # the reactor for some 60 ms in the middle of a burst.
+        gc.collect()
+        gc.freeze()
         self._log.info(
             "overseer {version}: {actions} actions; at most about {tasks} tasks at a time"
             " ({descriptors} file descriptors)",
@@ -110,18 +117,24 @@ class Program(Service):
         )
 
     def _give_up(self, failure: Failure) -> None:
-        self._log.critical("{reason}", reason=failure.getErrorMessage())
         self.exit_status = 1
-        self._reactor.stop()
+        self._failure = failure
+        if self._reactor.running:  # a host name had to be looked up; otherwise startService raises
+            self._log.critical("{reason}", reason=failure.getErrorMessage())
+            self._reactor.stop()
 
     def _stopped(self, _stopped: None) -> None:
         self._subreaper.stop()
         self._log.info("stopped")
+
+    def _hang_up(self, _number: int, _frame: object) -> None:
+        self._reactor.callFromThread(self._log.warn, "SIGHUP: reload is not in this version")
 
     def _kill(self, _number: int, _frame: object) -> None:
         self._reactor.callFromThread(self._overseer.kill)
 
 
 def complain(message: object) -> None:
-    """Tell the user of the program what is wrong."""
-    print(f"overseer: {message}", file=sys.stderr)
+    """Tell the user of the program what is wrong, each line of it."""
+    for line in str(message).splitlines():
+        print(f"overseer: {line}", file=sys.stderr)

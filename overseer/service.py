@@ -19,8 +19,8 @@ from overseer._version import __version__
 from overseer.core.access import AccessRules
 from overseer.core.config import Config
 from overseer.core.listen import Address, parse_listen, reaches_beyond_loopback
-from overseer.drivers.exec import ExecFactory
-from overseer.drivers.registry import Drivers
+from overseer.drivers.interfaces import DriverServices
+from overseer.drivers.registry import Drivers, built_in_drivers
 from overseer.lifecycle.subscriptions import Subscriptions
 from overseer.lifecycle.supervisor import Retention, Supervisor
 from overseer.lifecycle.task import Surroundings
@@ -55,14 +55,17 @@ class OverseerService(Service):
         reactor: Any,
         config: Config,
         *,
+        drivers: Drivers | None = None,
         environment: Mapping[str, str] | None = None,
         descriptor_limit: int | None = None,
     ) -> None:
         self.config = config
         self._reactor = reactor
         self.spawner = ProcessSpawner(reactor, descriptor_limit=descriptor_limit)
-        drivers = Drivers(
-            [ExecFactory(self.spawner, reactor, os.environ if environment is None else environment)]
+        services = DriverServices(
+            spawner=self.spawner,
+            clock=reactor,
+            environment=os.environ if environment is None else environment,
         )
         surroundings = Surroundings(
             clock=reactor,
@@ -77,7 +80,10 @@ class OverseerService(Service):
             finished_age=config.retain.age,
         )
         self.supervisor = Supervisor(
-            drivers.create_actions(config), surroundings, retention, _new_id
+            (drivers or built_in_drivers()).create_actions(config, services),
+            surroundings,
+            retention,
+            _new_id,
         )
         self._clients = ClientFactory(
             reactor,

@@ -1,5 +1,9 @@
 """``twistd overseer``: the daemon as a Twisted plugin."""
 
+import atexit
+import os
+import sys
+from types import TracebackType
 from typing import ClassVar
 
 from twisted.application.service import IService
@@ -8,7 +12,8 @@ from twisted.python import usage
 from overseer._version import __version__
 from overseer.cli.help import ENVIRONMENT
 from overseer.core.config import ConfigError
-from overseer.program import ConfigFileError, Program, read_config
+from overseer.listeners import ListenError
+from overseer.program import ConfigFileError, Program, complain, read_config
 
 
 class Options(usage.Options):
@@ -17,7 +22,11 @@ class Options(usage.Options):
     optParameters: ClassVar = [
         ["config", "c", None, "YAML configuration; without it ./config.yaml if there is one."]
     ]
-    longdesc = ENVIRONMENT
+    longdesc = "Stops on SIGTERM, every task in order; a second signal ends them at once."
+
+    def getUsage(self, width: int | None = None) -> str:
+        """Return the help; Twisted would wrap the table of variables like prose."""
+        return f"{super().getUsage(width)}\n{ENVIRONMENT}"
 
     def opt_version(self) -> None:
         """Show the version and exit."""
@@ -26,13 +35,30 @@ class Options(usage.Options):
 
 
 def makeService(options: Options) -> IService:
-    """Return the daemon.
-
-    :raises usage.UsageError: when the configuration does not fit.
-    """
+    """Return the daemon, or end twistd with what is wrong with the configuration."""
     from twisted.internet import reactor  # noqa: PLC0415  # installs it, which twistd does first
 
+    # twistd tells of a service that cannot start by the way Python ends.
+    sys.excepthook = _explain
     try:
-        return Program(reactor, read_config(options["config"]))
+        program = Program(reactor, read_config(options["config"]))
     except (ConfigError, ConfigFileError) as error:
-        raise usage.UsageError(str(error)) from None
+        complain(error)
+        raise SystemExit(1) from None
+    atexit.register(_exit_as, program)
+    return program
+
+
+def _explain(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if isinstance(error, ListenError):
+        complain(error)
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
+def _exit_as(program: Program) -> None:
+    # Of a service that fails once the reactor runs twistd knows nothing, and would report success.
+    if program.exit_status:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(program.exit_status)

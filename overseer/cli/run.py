@@ -18,11 +18,7 @@ def run(config_path: str | None) -> int:
     try:
         program = Program(reactor, read_config(config_path))
         program.startService()
-    except ConfigError as error:
-        for problem in error.problems:
-            complain(problem)
-        return 1
-    except (ConfigFileError, ListenError) as error:
+    except (ConfigError, ConfigFileError, ListenError) as error:
         complain(error)
         return 1
     reactor.addSystemEventTrigger("before", "shutdown", program.stopService)

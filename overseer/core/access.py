@@ -54,16 +54,33 @@ class RequestHead:
     tls: bool = False
 
 
+def parse_allowed_origin(text: str) -> _Origin:
+    """Read one entry of ``allowed_origins``.
+
+    :raises ValueError: when it is no origin; a wildcard is none.
+    """
+    origin = _parse_origin(text)
+    if origin is None:
+        raise ValueError(f'expected an origin such as https://example.org, got "{text}"')
+    return origin
+
+
+def parse_allowed_host(text: str) -> str:
+    """Read one entry of ``allowed_hosts``.
+
+    :raises ValueError: when it is no host name.
+    """
+    name = text.lower()
+    if not _HOST_NAME.fullmatch(name):
+        raise ValueError(f'expected a host name without scheme and port, got "{text}"')
+    return name
+
+
 def _to_origins(texts: Iterable[str]) -> frozenset[_Origin]:
-    origins = set()
-    for text in texts:
-        origin = _parse_origin(text)
-        if origin is None:
-            raise ValueError(
-                f'allowed_origins: expected an origin such as https://example.org, got "{text}"'
-            )
-        origins.add(origin)
-    return frozenset(origins)
+    try:
+        return frozenset(map(parse_allowed_origin, texts))
+    except ValueError as error:
+        raise ValueError(f"allowed_origins: {error}") from None
 
 
 def _to_lower_case(texts: Iterable[str]) -> frozenset[str]:
@@ -71,13 +88,10 @@ def _to_lower_case(texts: Iterable[str]) -> frozenset[str]:
 
 
 def _to_host_names(texts: Iterable[str]) -> frozenset[str]:
-    names = _to_lower_case(texts)
-    for name in names:
-        if not _HOST_NAME.fullmatch(name):
-            raise ValueError(
-                f'allowed_hosts: expected a host name without scheme and port, got "{name}"'
-            )
-    return names
+    try:
+        return frozenset(map(parse_allowed_host, texts))
+    except ValueError as error:
+        raise ValueError(f"allowed_hosts: {error}") from None
 
 
 @attrs.frozen(kw_only=True)

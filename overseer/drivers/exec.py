@@ -5,7 +5,7 @@ cannot choose the program: an ``entrypoint`` may use no parameter.
 """
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import attrs
 from twisted.internet.interfaces import IReactorTime
@@ -16,6 +16,7 @@ from overseer.core.config import (
     ConfigError,
     ExecConfig,
     Problem,
+    Section,
     parse_exec_config,
 )
 from overseer.core.environment import parse_environment_file
@@ -23,7 +24,12 @@ from overseer.core.process import ProcessSpec
 from overseer.core.template import Template, TemplateError, compile_template
 from overseer.core.worker import Worker, WorkerEvents
 from overseer.core.yaml_source import Path
-from overseer.drivers.interfaces import IActionHandler, IActionHandlerFactory, ValidationError
+from overseer.drivers.interfaces import (
+    DriverServices,
+    IActionHandler,
+    IActionHandlerFactory,
+    ValidationError,
+)
 from overseer.process import ProcessSpawner, ProcessWorker, child_environment
 from overseer.protocol.messages import ActionInfo, ParamSpec, PoolConfig, RetryPolicy
 
@@ -127,65 +133,68 @@ class ExecHandler:
 
 
 @implementer(IActionHandlerFactory)
-@attrs.frozen
 class ExecFactory:
-    """Makes exec handlers; ``environment`` is that of the daemon."""
+    """Makes exec handlers."""
 
-    spawner: ProcessSpawner
-    clock: IReactorTime
-    environment: Mapping[str, str]
-    type: str = "exec"
+    type = "exec"
 
-    def create(self, action: ActionConfig) -> ExecHandler:
+    def check(self, config: Section) -> tuple[Problem, ...]:
+        """Return everything that is wrong with the ``config`` of an action."""
+        try:
+            return tuple(_Compiled(parse_exec_config(config)).problems)
+        except ConfigError as error:
+            return (*error.problems, *_template_problems(config))
+
+    def create(self, action: ActionConfig, services: DriverServices) -> ExecHandler:
         """Return the handler of an action.
 
         :raises ConfigError: naming every key that does not fit.
         """
         config = parse_exec_config(action.config)
-        compiler = _Compiler(config)
-        program = compiler.constant(
-            "entrypoint", compiler.compile(("entrypoint",), config.entrypoint)
-        )
-        arguments = tuple(
-            (f"command[{index}]", compiler.compile(("command", index), argument))
-            for index, argument in enumerate(config.command)
-        )
-        environment = tuple(
-            (name, compiler.compile(("env", name), value)) for name, value in config.env.items()
-        )
-        cwd = None if config.cwd is None else compiler.compile(("cwd",), config.cwd)
-        base = {} if config.clear_env else child_environment(self.environment)
-        base |= compiler.read_environment_file(config.env_file)
-        if compiler.problems:
-            raise ConfigError(tuple(compiler.problems))
+        compiled = _Compiled(config)
+        if compiled.problems:
+            raise ConfigError(tuple(compiled.problems))
+        inherited = {} if config.clear_env else child_environment(services.environment)
         return ExecHandler(
             action=action,
             config=config,
-            entrypoint=program,
-            arguments=arguments,
-            environment=environment,
-            cwd=cwd,
-            base_environment=base,
-            spawner=self.spawner,
-            clock=self.clock,
+            entrypoint=compiled.program,
+            arguments=compiled.arguments,
+            environment=compiled.environment,
+            cwd=compiled.cwd,
+            base_environment=inherited | compiled.file_environment,
+            spawner=services.spawner,
+            clock=services.clock,
         )
 
 
-class _Compiler:
-    """Compiles the templates of one action and collects what is wrong with them."""
+class _Compiled:
+    """The templates and files of one action, and everything that is wrong with them."""
 
     def __init__(self, config: ExecConfig) -> None:
         self._config = config
         self.problems: list[Problem] = []
+        self.program = self._constant(
+            "entrypoint", self._compile(("entrypoint",), config.entrypoint)
+        )
+        self.arguments = tuple(
+            (f"command[{index}]", self._compile(("command", index), argument))
+            for index, argument in enumerate(config.command)
+        )
+        self.environment = tuple(
+            (name, self._compile(("env", name), value)) for name, value in config.env.items()
+        )
+        self.cwd = None if config.cwd is None else self._compile(("cwd",), config.cwd)
+        self.file_environment = self._read_environment_file(config.env_file)
 
-    def compile(self, path: Path, source: str) -> Template:
+    def _compile(self, path: Path, source: str) -> Template:
         try:
             return compile_template(source)
         except TemplateError as error:
             self._complain(path, str(error))
             return compile_template("")
 
-    def constant(self, path: str, template: Template) -> str:
+    def _constant(self, path: str, template: Template) -> str:
         if not template.is_constant:
             self._complain(
                 (path,), "must not depend on parameters: a client must not choose the program"
@@ -198,7 +207,7 @@ class _Compiler:
             self._complain((path,), "renders to nothing")
         return ""
 
-    def read_environment_file(self, path: str | None) -> dict[str, str]:
+    def _read_environment_file(self, path: str | None) -> dict[str, str]:
         if path is None:
             return {}
         try:
@@ -211,6 +220,25 @@ class _Compiler:
 
     def _complain(self, path: Path, text: str) -> None:
         self.problems.append(self._config.section.problem(path, text))
+
+
+def _template_problems(config: Section) -> Iterator[Problem]:
+    """Tell which templates are wrong where something else is, too, so that all is told at once."""
+    commands = config.at("command").value
+    places: list[Path] = [
+        ("entrypoint",),
+        ("cwd",),
+        *(
+            ("command", index)
+            for index in range(len(commands) if isinstance(commands, list) else 0)
+        ),
+        *(("env", name) for name in config.at("env").names),
+    ]
+    for place in places:
+        try:
+            compile_template(config.at(*place).text or "")
+        except TemplateError as error:
+            yield config.problem(place, str(error))
 
 
 def _render(path: str, template: Template, params: Mapping[str, str]) -> str:

@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 
+import attrs
+from twisted.internet.interfaces import IReactorTime
 from zope.interface import Attribute, Interface
 
-from overseer.core.config import ActionConfig
+from overseer.core.config import ActionConfig, Problem, Section
 from overseer.core.worker import Worker, WorkerEvents
+from overseer.process import ProcessSpawner
 from overseer.protocol.messages import ActionInfo
 
 
@@ -37,12 +40,24 @@ class IActionHandler(Interface):
         """
 
 
+@attrs.frozen(kw_only=True)
+class DriverServices:
+    """What a daemon offers to its drivers; ``environment`` is the daemon's own."""
+
+    spawner: ProcessSpawner
+    clock: IReactorTime
+    environment: Mapping[str, str]
+
+
 class IActionHandlerFactory(Interface):
     """A driver: makes the handlers of all actions of its type."""
 
     type: str = Attribute("The name that `type:` in the configuration calls it by.")
 
-    def create(config: ActionConfig) -> IActionHandler:
+    def check(config: Section) -> Sequence[Problem]:
+        """Return everything that is wrong with the driver's part of an action."""
+
+    def create(action: ActionConfig, services: DriverServices) -> IActionHandler:
         """Return the handler of one configured action.
 
         :raises overseer.core.config.ConfigError: naming every key that does not fit.

@@ -2,11 +2,9 @@
 
 from collections.abc import Iterable, Mapping
 
-from overseer.core.config import Config, ConfigError, Problem
-from overseer.drivers.interfaces import IActionHandler, IActionHandlerFactory
-
-BUILT_IN = ("exec",)
-"""Types that every daemon has."""
+from overseer.core.config import Config, Problem, Section
+from overseer.drivers.exec import ExecFactory
+from overseer.drivers.interfaces import DriverServices, IActionHandler, IActionHandlerFactory
 
 
 class Drivers:
@@ -20,28 +18,33 @@ class Drivers:
         """The registered types, sorted."""
         return tuple(sorted(self._factories))
 
-    def create_actions(self, config: Config) -> Mapping[str, IActionHandler]:
+    def check(self, action: Section) -> Iterable[Problem]:
+        """Tell what is wrong with the driver's part of a configured action."""
+        name = action.at("type").value
+        if not isinstance(name, str) or not name:
+            return ()  # told already: every action needs a type
+        factory = self._factories.get(name)
+        if factory is None:
+            known = ", ".join(self.types)
+            return (action.problem(("type",), f'unknown driver "{name}" (there are: {known})'),)
+        config = action.at("config")
+        if config.value is not None and not isinstance(config.value, dict):
+            return ()  # told already
+        return factory.check(config)
+
+    def create_actions(
+        self, config: Config, services: DriverServices
+    ) -> Mapping[str, IActionHandler]:
         """Return the handlers of all configured actions by their names.
 
-        :raises ConfigError: with everything that is wrong with any of them.
+        :raises overseer.core.config.ConfigError: when an action was not checked before and does not fit.
         """
-        handlers: dict[str, IActionHandler] = {}
-        problems: list[Problem] = []
-        for name, action in config.actions.items():
-            factory = self._factories.get(action.type)
-            if factory is None:
-                known = ", ".join(self.types)
-                problems.append(
-                    action.config.document.problem(
-                        ("actions", name, "type"),
-                        f'unknown driver "{action.type}" (there are: {known})',
-                    )
-                )
-                continue
-            try:
-                handlers[name] = factory.create(action)
-            except ConfigError as error:
-                problems.extend(error.problems)
-        if problems:
-            raise ConfigError(tuple(problems))
-        return handlers
+        return {
+            name: self._factories[action.type].create(action, services)
+            for name, action in config.actions.items()
+        }
+
+
+def built_in_drivers() -> Drivers:
+    """Return the drivers that every daemon has."""
+    return Drivers([ExecFactory()])

@@ -62,9 +62,12 @@ def _read(kind: types.Type) -> FieldSpec:
         spec = _read(kind.type)
         extra = kind.extra or {}
         schema = kind.extra_json_schema or {}
+        # msgspec sorts the values of a Literal; the order to tell them in is in our own mark.
+        values = extra.get("values", spec.values)
         return attrs.evolve(
             spec,
-            kind=extra.get("kind", spec.kind),
+            kind=extra.get("kind", "enum" if values else spec.kind),
+            values=values,
             type_name=extra.get("name", spec.type_name),
             description=schema.get("description", spec.description),
         )

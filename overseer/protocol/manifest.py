@@ -6,13 +6,31 @@ Keys, types and hints are those of v2's document, which generic clients read.
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import attrs
 import msgspec
 
 from overseer.protocol.fields import FieldSpec, fields_of
-from overseer.protocol.messages import MESSAGES, REQUESTS, ActionInfo, Message, Request, tag_of
+from overseer.protocol.messages import (
+    MESSAGES,
+    REQUESTS,
+    ActionInfo,
+    Message,
+    Output,
+    PoolConfig,
+    Request,
+    tag_of,
+)
 
 PROTOCOL = "sticky-overseer"
 _SCHEMA = "https://github.com/whisper-darkly/sticky-bb/raw/main/docs/ws-manifest.schema.json"
+
+# Where v2's document has it otherwise than our classes, which always send all of these.
+_REQUIRED_IN_V2 = {
+    (Output, "seq"): False,
+    (ActionInfo, "task_pool"): False,
+    (ActionInfo, "retry"): False,
+    (PoolConfig, "limit"): True,
+}
 
 
 def build_manifest(version: str, description: str, actions: Iterable[ActionInfo]) -> dict[str, Any]:
@@ -59,10 +77,19 @@ def _message(message: type[Message]) -> dict[str, Any]:
 
 
 def _described(struct: type[msgspec.Struct]) -> dict[str, Any]:
-    described = {field.name: _field(field) for field in fields_of(struct)}
-    if "id" in described:
-        # Clients fill it in for themselves, so v2's document does not mark it as required.
-        described["id"].pop("required", None)
+    # A default tells what a left out field stands for: nothing where all are always written.
+    optional = issubclass(struct, Request) or struct.__struct_config__.omit_defaults
+    described = {}
+    for field in fields_of(struct):
+        required = _REQUIRED_IN_V2.get((struct, field.name), field.required)
+        # Clients fill in the id for themselves, so v2's document does not mark it as required.
+        described[field.name] = _field(
+            attrs.evolve(
+                field,
+                required=required and field.name != "id",
+                default=field.default if optional else None,
+            )
+        )
     return described
 
 

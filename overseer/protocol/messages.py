@@ -6,12 +6,13 @@ classes: field names, types, defaults and descriptions stand here and nowhere el
 A field whose default is ``None`` is left out of the JSON when it has no value.
 """
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, get_args
 
 import msgspec
 from msgspec import Meta, Struct
 
 from overseer.core.process import Stream
+from overseer.core.task import State
 
 Direction = Literal["c2s", "s2c"]
 Delivery = Literal["direct", "broadcast", "broadcast_subscribers"]
@@ -22,11 +23,14 @@ def _field(description: str, kind: str | None = None) -> Meta:
     return Meta(description=description, extra={"kind": kind} if kind else None)
 
 
-StreamName = Annotated[Stream, Meta(extra={"name": "Stream"})]
-TaskState = Annotated[
-    Literal["active", "stopped", "errored", "queued"], Meta(extra={"name": "TaskState"})
-]
-WorkerState = Annotated[Literal["running", "exited"], Meta(extra={"name": "WorkerState"})]
+def _enum(name: str, values: tuple[str, ...], description: str | None = None) -> Meta:
+    """Name the type of a field in the manifest, with its values in the order they are told in."""
+    return Meta(description=description, extra={"name": name, "values": values})
+
+
+StreamName = Annotated[Stream, _enum("Stream", get_args(Stream))]
+TaskState = Annotated[State, _enum("TaskState", get_args(State))]
+WorkerState = Annotated[Literal["running", "exited"], _enum("WorkerState", ("running", "exited"))]
 RequestId = Annotated[str, _field("Chosen by the client and echoed in the answer; never empty.")]
 EchoedId = Annotated[str, _field("The id of the request that this answers.")]
 TaskId = Annotated[str, _field("The task.", "uuid")]
@@ -38,7 +42,7 @@ Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 SinceSeq = Annotated[
     int, Meta(ge=0, le=2**63 - 1, description="Only output lines numbered above this.")
 ]
-WantsAck = Annotated[bool, _field("Answer with `ack` once done.")]
+WantsAck = Annotated[bool, _field("Answer with `ack`; for a `stop` that is before the task ends.")]
 
 
 # ---------------------------------------------------------------------------- types within messages
@@ -59,8 +63,12 @@ class ParamSpec(Value):
 class ExcessConfig(Value, omit_defaults=False):
     """What happens to running tasks above a limit."""
 
-    action: Annotated[str, _field("`stop`, `requeue` or empty.")] = ""
-    order: Annotated[str, _field("`first` or `last`, empty when off.")] = ""
+    action: Annotated[
+        str, _enum("ExcessAction", ("stop", "requeue"), "What is done; empty when off.")
+    ] = ""
+    order: Annotated[
+        str, _enum("KillOrder", ("first", "last"), "Who goes first; empty when off.")
+    ] = ""
     grace: Annotated[int, _field("Seconds.")] = 0
 
 
@@ -143,7 +151,8 @@ class Stop(Request, tag="stop"):
 
     task_id: TaskId
     grace: Annotated[
-        float | None, _field("How long after SIGTERM the SIGKILL comes.", "duration")
+        float | None,
+        _field("Time between SIGTERM and SIGKILL; the action's when absent.", "duration"),
     ] = None
     ack: WantsAck = False
 

@@ -211,7 +211,12 @@ def _variable_problem(name: str) -> str | None:
 
 EXEC = Group(
     keys=(
-        Key("entrypoint", TEMPLATE_NAME, required=True, description="program, a template"),
+        Key(
+            "entrypoint",
+            TEMPLATE_NAME,
+            required=True,
+            description="program; a template without parameters",
+        ),
         Key(
             "command",
             ListOf(item=TEMPLATE, expected="a list of arguments"),
@@ -232,8 +237,10 @@ EXEC = Group(
             ),
             description="variables of the child, each value a template",
         ),
-        Key("env_file", NAME, description="file with more variables"),
-        Key("clear_env", BOOL, default=False, description="whether nothing is inherited"),
+        Key("env_file", NAME, description="file of more variables, read at start-up"),
+        Key(
+            "clear_env", BOOL, default=False, description="whether the child inherits no variables"
+        ),
         Key("cwd", TEMPLATE_NAME, description="working directory, a template"),
         Key("user", _ACCOUNT, description="user the child runs as"),
         Key("group", _ACCOUNT, description="group the child runs as"),

@@ -1,7 +1,7 @@
 """Turns the text of a configuration file and the environment into a Config, or into all its problems."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -18,18 +18,29 @@ _PORT = re.compile(r"[0-9]{1,5}")
 _NO_VARIABLES: Mapping[str, str] = MappingProxyType({})
 
 
+ActionCheck = Callable[[Section], Iterable[Problem]]
+
+
+def _check_nothing(_action: Section) -> Iterable[Problem]:
+    return ()
+
+
 def load_config(
-    text: str, file_name: str, environment: Mapping[str, str] = _NO_VARIABLES
+    text: str,
+    file_name: str,
+    environment: Mapping[str, str] = _NO_VARIABLES,
+    check_action: ActionCheck = _check_nothing,
 ) -> Config:
     """Return the configuration in ``text``, with what ``environment`` overrides.
 
-    ``file_name`` is how problems call the file. Raises ConfigError with everything that is wrong.
+    ``file_name`` is how problems call the file. ``check_action`` tells what a driver finds wrong with
+    an action, so that it is told together with the rest. Raises ConfigError with everything that is wrong.
     """
     try:
         document = load_yaml(text, file_name)
     except YamlError as error:
         raise ConfigError(error.problems) from error
-    return _read(Section(document), environment)
+    return _read(Section(document), environment, check_action)
 
 
 def default_config(environment: Mapping[str, str] = _NO_VARIABLES) -> Config:
@@ -37,12 +48,12 @@ def default_config(environment: Mapping[str, str] = _NO_VARIABLES) -> Config:
 
     Raises ConfigError if a variable of ``environment`` cannot be used.
     """
-    config = _read(Section(load_yaml("", "")), environment)
+    config = _read(Section(load_yaml("", "")), environment, _check_nothing)
     warning = Problem("", (), "no configuration file: the defaults hold, there are no actions")
     return attrs.evolve(config, warnings=(warning, *config.warnings))
 
 
-def _read(section: Section, environment: Mapping[str, str]) -> Config:
+def _read(section: Section, environment: Mapping[str, str], check_action: ActionCheck) -> Config:
     report = Report()
     values = CONFIG.read(section, report) or {}
     for key in CONFIG.keys:
@@ -53,6 +64,9 @@ def _read(section: Section, environment: Mapping[str, str]) -> Config:
                 values[key.name] = value
     if section.at("listen").value is None and not environment.get("OVERSEER_LISTEN"):
         _apply_port(values, environment, report)
+    actions = section.at("actions")
+    for name in actions.names:
+        report.problems.extend(check_action(actions.at(name)))
     report.check()
     return _config(values, report)
 

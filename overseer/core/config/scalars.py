@@ -8,9 +8,11 @@ import math
 import re
 from collections.abc import Callable
 
+from overseer.core.access import parse_allowed_host, parse_allowed_origin
 from overseer.core.config.kinds import Scalar, UnfitError
 from overseer.core.config.section import Section
 from overseer.core.durations import parse_duration
+from overseer.core.listen import parse_listen
 from overseer.core.sizes import format_size, parse_size
 from overseer.core.yaml_source import describe
 
@@ -122,6 +124,22 @@ def _text(written: bool, may_be_empty: bool) -> Callable[[Section], str]:
     return convert
 
 
+def _fitting(parse: Callable[[str], object]) -> Callable[[Section], str]:
+    """Return a conversion that takes the texts that ``parse`` can read, as they are."""
+
+    read = _text(written=True, may_be_empty=False)
+
+    def convert(section: Section) -> str:
+        text = read(section)
+        try:
+            parse(text)
+        except ValueError as error:
+            raise UnfitError(str(error).removeprefix("listen: ")) from error
+        return text
+
+    return convert
+
+
 BOOL = Scalar("true or false", _bool)
 DURATION = Scalar('a duration such as "5s" or "1m30s"', _duration)
 SECONDS = Scalar("a number of seconds from 0 to 1000000000", _number)
@@ -131,6 +149,9 @@ TEXT = Scalar("text", _text(written=False, may_be_empty=True))
 NAME = Scalar("text that is not empty", _text(written=False, may_be_empty=False))
 WRITTEN = Scalar("text", _text(written=True, may_be_empty=True))
 WRITTEN_NAME = Scalar("text that is not empty", _text(written=True, may_be_empty=False))
+LISTEN_ADDRESS = Scalar("text that is not empty", _fitting(parse_listen))
+ORIGIN = Scalar("text that is not empty", _fitting(parse_allowed_origin))
+HOST_NAME = Scalar("text that is not empty", _fitting(parse_allowed_host))
 # YAML reads an unquoted [[.name]] as a list within a list: the usual mistake, so the error says it.
 TEMPLATE = Scalar("text (a template needs quotes)", WRITTEN.convert)
 TEMPLATE_NAME = Scalar("text that is not empty (a template needs quotes)", WRITTEN_NAME.convert)

@@ -14,7 +14,10 @@ from overseer.core.config.scalars import (
     ANYTHING,
     BOOL,
     DURATION,
+    HOST_NAME,
+    LISTEN_ADDRESS,
     NAME,
+    ORIGIN,
     TEXT,
     WRITTEN_NAME,
     choice,
@@ -76,7 +79,7 @@ LIMITS = Group(
             "message_size",
             size(KIB),
             default=MIB,
-            description="the longest message from a client, in bytes",
+            description="the longest message from a client",
         ),
         Key(
             "line_size",
@@ -96,7 +99,7 @@ LIMITS = Group(
             default=256 * MIB,
             description="bytes that wait for all slow clients together",
         ),
-        Key("connections", integer(1), default=1024, description="clients at once"),
+        Key("connections", integer(1), default=1024, description="connections at once"),
     ),
 )
 
@@ -179,11 +182,16 @@ ACTION = Group(
 
 CONFIG = Group(
     keys=(
-        Key("name", NAME, default="sticky-overseer", description="title of dashboard and API"),
+        Key(
+            "name",
+            NAME,
+            default="sticky-overseer",
+            description="what the manifest says it is about",
+        ),
         Key(
             "listen",
             ListOf(
-                item=WRITTEN_NAME,
+                item=LISTEN_ADDRESS,
                 expected="an address or a list of addresses",
                 single=True,
                 may_be_empty=False,
@@ -193,11 +201,21 @@ CONFIG = Group(
             description="addresses to listen on",
         ),
         Key("unix_mode", octal(0o777, "0660"), default=0o600, description="mode of Unix sockets"),
-        Key("allowed_origins", _HOSTS, default=(), description="web pages that may connect"),
-        Key("allowed_hosts", _HOSTS, default=(), description="Host names browsers may use"),
+        Key(
+            "allowed_origins",
+            ListOf(item=ORIGIN, expected="a list of texts"),
+            default=(),
+            description="origins of web pages that may connect",
+        ),
+        Key(
+            "allowed_hosts",
+            ListOf(item=HOST_NAME, expected="a list of texts"),
+            default=(),
+            description="Host names that browsers may use",
+        ),
         Key("replay_buffer", integer(0), default=100, description="events kept a task"),
         Key("replay_bytes", size(), default=256 * KIB, description="bytes of events kept a task"),
-        Key("retain", RETAIN, description="finished tasks kept in memory"),
+        Key("retain", RETAIN, description="what is kept of finished tasks"),
         Key("limits", LIMITS, description="what clients may use"),
         Key(
             "actions",

@@ -122,7 +122,7 @@ def test_without_a_file_the_defaults_hold_and_a_warning_says_so():
     assert [str(warning) for warning in config.warnings] == [
         "no configuration file: the defaults hold, there are no actions"
     ]
-    assert default_config({"OVERSEER_LISTEN": "stdio"}).listen == ("stdio",)
+    assert default_config({"OVERSEER_LISTEN": ":1"}).listen == (":1",)
     with pytest.raises(ConfigError, match=r"^OVERSEER_PORT: expected a port"):
         default_config({"OVERSEER_PORT": "http"})
 
@@ -191,7 +191,7 @@ def test_a_mode_is_octal_however_it_is_written(text):
         ("listen: ''", 'listen: expected text that is not empty, got ""'),
         ("listen: []", "listen: expected an address or a list of addresses, got an empty list"),
         ("listen: {a: b}", "listen: expected an address or a list of addresses, got a mapping"),
-        ("listen: [a, ~]", "listen[1]: expected text that is not empty, got null"),
+        ('listen: [":1", ~]', "listen[1]: expected text that is not empty, got null"),
         (
             "unix_mode: '0888'",
             f'{MODE} got "0888"',
@@ -379,8 +379,8 @@ def test_a_later_key_of_the_wrong_kind_says_so():
         ("listen: ':1'", {"OVERSEER_PORT": "http"}, ":1"),
         ("listen: ':1'", {"OVERSEER_LISTEN": ":2"}, ":2"),
         ("listen: ':1'", {"OVERSEER_LISTEN": ""}, ":1"),
-        ("", {"OVERSEER_LISTEN": "stdio", "OVERSEER_PORT": "9090"}, "stdio"),
-        ("", {"OVERSEER_LISTEN": ":1,:2"}, ":1,:2"),
+        ("", {"OVERSEER_LISTEN": ":2", "OVERSEER_PORT": "9090"}, ":2"),
+        ("", {"OVERSEER_LISTEN": "unix:/a,b"}, "unix:/a,b"),
     ],
 )
 def test_where_to_listen(text, environment, listen):
