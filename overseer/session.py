@@ -8,7 +8,6 @@ all while the client leaves its answers unread.
 from collections import deque
 from collections.abc import Callable
 
-import attrs
 import msgspec
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
@@ -39,7 +38,7 @@ from overseer.protocol.messages import (
     Unsubscribe,
     Unsubscribed,
 )
-from overseer.protocol.outbox import BEHIND_SIZE, Outbox
+from overseer.protocol.outbox import Outbox
 
 TURN = 0.005
 """Seconds that one client's requests may take before others get their turn."""
@@ -101,7 +100,7 @@ class Session:
     def _work(self) -> None:
         self._turn = None
         end = self._clock.seconds() + TURN
-        while self._requests and self._outbox.owed <= BEHIND_SIZE:
+        while self._requests and not self._outbox.owes_much:
             data = self._requests.popleft()
             self._backlog_size -= len(data)
             self._handle(data)
@@ -133,7 +132,7 @@ class Session:
             self._send(Error(request.id, "internal error: see the log of the daemon"))
 
     def _send(self, message: Message) -> None:
-        self._outbox.send(text_frame(encode_message(message)))
+        self._outbox.send_paced(text_frame(encode_message(message)))
 
     # -------------------------------------------------------------------------------- the requests
 
@@ -141,7 +140,9 @@ class Session:
         starter = Starter(
             request_id=request.id,
             subscriber=self._outbox,
-            fail=lambda reason: self._send(Error(request.id, reason)),
+            fail=lambda reason: self._outbox.send(
+                text_frame(encode_message(Error(request.id, reason)))
+            ),
         )
         self._supervisor.start(request.action, request.task_id, request.params or {}, starter)
 
@@ -174,6 +175,7 @@ class Session:
         if task_id == EVERY_TASK and request.since_seq is not None:
             raise RequestError('since_seq: not with task_id "*"')
         self._supervisor.subscribe(self._outbox, task_id)
+        self._outbox.tell_gap(task_id)  # of an earlier subscription: what follows may fill it
         task = self._supervisor.find(task_id)
         if task is None:
             self._send(Subscribed(request.id, task_id))
@@ -208,7 +210,8 @@ class Session:
 
     def _send_buffered(self, batches: list[Batch]) -> None:
         for batch in batches:
-            self._outbox.send_batch(attrs.evolve(batch, droppable=False))
+            self._outbox.tell_gap(batch.task_id)
+            self._outbox.send_paced(batch.frames)
 
     def _acknowledge(self, request_id: str, task_id: str) -> None:
         task = self._supervisor.find(task_id)

@@ -19,7 +19,7 @@ from autobahn.util import encode_truncate
 from autobahn.websocket.protocol import PreparedMessage
 from autobahn.websocket.types import ConnectionRequest
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IPushProducer, IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -36,6 +36,8 @@ CLOSE_TIMEOUT = 3
 """Seconds, all of them (protocol.md section 1, limits)."""
 CLOSE_REASON_SIZE = 123
 """Bytes, so that a Close frame stays a control frame (RFC 6455 section 5.5)."""
+READ_PIECE = 8 * 1024
+"""Bytes of a client that are parsed in one turn of the reactor: some 80 requests, a few milliseconds."""
 GOING_AWAY = 1001
 TRY_AGAIN_LATER = 1013
 
@@ -86,6 +88,9 @@ class ClientProtocol(WebSocketServerProtocol):
     _session: Session | None = None
     _outbox: Outbox | None = None
     _last_words: tuple[int, str] | None = None
+    _unparsed: bytes = b""
+    _parse_call: IDelayedCall | None = None
+    _wants_requests = True
 
     def onConnect(self, request: ConnectionRequest) -> str | None:
         """Select our subprotocol when the client offers it; without one any client is welcome."""
@@ -113,6 +118,16 @@ class ClientProtocol(WebSocketServerProtocol):
         self.transport.registerProducer(_Flow(self._outbox, self._taken), True)
         factory.clients.add(self)
 
+    def dataReceived(self, data: bytes) -> None:
+        """Parse what the client sent, a piece a turn, so that a burst of one client delays nobody else."""
+        if not self._unparsed and len(data) <= READ_PIECE:
+            super().dataReceived(data)
+            return
+        self._unparsed += data
+        if self._parse_call is None:
+            self._parse_call = self.factory.reactor.callLater(0, self._parse_on)
+            self._regulate_reading()
+
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
         """Take one request; a binary message that holds JSON is read like a text message."""
         if self._session is not None and self._last_words is None:
@@ -127,6 +142,10 @@ class ClientProtocol(WebSocketServerProtocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """See Twisted; also reached when the handshake was never done."""
         super().connectionLost(reason)
+        self._unparsed = b""
+        if self._parse_call is not None:
+            self._parse_call.cancel()
+            self._parse_call = None
         if self._session is not None:
             self._session.close()
             self._session = None
@@ -164,8 +183,21 @@ class ClientProtocol(WebSocketServerProtocol):
         # sendClose would refuse these codes: it takes only those of applications (RFC 6455 section 7.4).
         self.sendCloseFrame(code, encode_truncate(reason, CLOSE_REASON_SIZE))
 
+    def _parse_on(self) -> None:
+        self._parse_call = None
+        piece, self._unparsed = self._unparsed[:READ_PIECE], self._unparsed[READ_PIECE:]
+        super().dataReceived(piece)
+        if self._unparsed:
+            self._parse_call = self.factory.reactor.callLater(0, self._parse_on)
+        else:
+            self._regulate_reading()
+
     def _read_requests(self, wanted: bool) -> None:
-        if wanted:
+        self._wants_requests = wanted
+        self._regulate_reading()
+
+    def _regulate_reading(self) -> None:
+        if self._wants_requests and self._parse_call is None:
             self.transport.resumeProducing()
         else:
             self.transport.pauseProducing()

@@ -101,13 +101,16 @@ class Subscriptions:
         """Send a batch to the audience of its task, ``besides`` left out; return the audience."""
         audience = self._audiences.get(batch.task_id) or self.audience(batch.task_id)
         for subscriber in audience:
-            if subscriber is besides:
-                continue
-            try:
-                subscriber.send_batch(batch)
-            except Exception:
-                self._log.failure("a subscriber of {task_id} failed", task_id=batch.task_id)
+            if subscriber is not besides:
+                self.send(subscriber, batch)
         return audience
+
+    def send(self, subscriber: Subscriber, batch: Batch) -> None:
+        """Send a batch to one subscriber; should it fail, this is logged and goes no further."""
+        try:
+            subscriber.send_batch(batch)
+        except Exception:
+            self._log.failure("a subscriber of {task_id} failed", task_id=batch.task_id)
 
     def _end(self, subscriber: Subscriber, task_id: str) -> None:
         if task_id == EVERY_TASK:

@@ -194,10 +194,7 @@ class Supervisor:
     # --------------------------------------------------------------------------------- from the tasks
 
     def task_finished(self, task: Task) -> None:
-        """Keep a finished task for a while; an errored one until it is stopped or started."""
-        if task.record.state == "stopped":
-            self._finished[task.record.task_id] = task
-            self._prune()
+        """Count a task out, unless something of it is alive: ``group_gone`` then comes later."""
         self.group_gone(task)
 
     def task_failed_to_start(self, task: Task) -> None:
@@ -210,10 +207,19 @@ class Supervisor:
         self._check_ended()
 
     def group_gone(self, task: Task) -> None:
-        """Count a task out once it has finished and nothing of it is alive."""
-        if task.record.finished and not task.alive:
-            self._alive.pop(task.record.task_id, None)
-            self._check_ended()
+        """Count a task out once it has finished and nothing of it is alive.
+
+        Only then may retention forget it, or its id could be taken while its processes run. An errored
+        task is kept until it is stopped or started.
+        """
+        task_id = task.record.task_id
+        if self._tasks.get(task_id) is not task or not task.record.finished or task.alive:
+            return
+        self._alive.pop(task_id, None)
+        if task.record.state == "stopped":
+            self._finished[task_id] = task
+            self._prune()
+        self._check_ended()
 
     # -------------------------------------------------------------------------------------- private
 

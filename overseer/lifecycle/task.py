@@ -65,6 +65,8 @@ class Run:
         self._splitters = {stream: LineSplitter(task.line_size) for stream in STREAMS}
         self._encoders: dict[Stream, OutputEncoder] = {}
         self.alive = True
+        self.intentional = False
+        """Whether the exit came after a stop."""
 
     def start(self, worker: Worker, clock: IReactorTime) -> None:
         """Start the worker."""
@@ -113,6 +115,8 @@ class Run:
         """See :class:`~overseer.core.worker.WorkerEvents`."""
         self.release()
         self._flow = None
+        # A stop from now on, while output is still read, did not cause the exit.
+        self.intentional = self._task.record.intentional
         self._task.inputs.exited(outcome)
 
     def drained(self) -> None:
@@ -211,7 +215,7 @@ class Task:
         try:
             worker = handler.create_worker(record.task_id, record.params, run)
         except ValidationError as error:
-            self.inputs.spawn_failed(str(error))
+            self.inputs.spawn_failed(f"validation error: {error}")
             return
         self._run = run
         run.start(worker, self._surroundings.clock)
@@ -222,16 +226,15 @@ class Task:
         now = self._surroundings.now()
         record.pid = pid
         record.last_started_at = now
+        subscriptions = self._surroundings.subscriptions
         starter, self._starter = self._starter, Starter()
         plain = Started(id="", task_id=record.task_id, pid=pid, ts=format_timestamp(now))
         if starter.subscriber is not None:
             named = Started(
                 id=starter.request_id, task_id=record.task_id, pid=pid, ts=format_timestamp(now)
             )
-            starter.subscriber.send_batch(self._event(named, now))
-        self._surroundings.subscriptions.publish(
-            self._event(plain, now), besides=starter.subscriber
-        )
+            subscriptions.send(starter.subscriber, self._event(named, now))
+        subscriptions.publish(self._event(plain, now), besides=starter.subscriber)
 
     def tell_start_failed(self, reason: str) -> None:
         """Answer the starter with the reason; a run before this one stays what it was."""
@@ -253,13 +256,14 @@ class Task:
 
     def tell_exited(self, outcome: Outcome) -> None:
         """Tell everyone that the run has ended."""
+        assert self._run is not None
         record = self.record
         now = self._surroundings.now()
         message = Exited(
             record.task_id,
             record.pid or 0,
             outcome.exit_code,
-            record.intentional,
+            self._run.intentional,
             format_timestamp(now),
             outcome.signal,
         )
@@ -302,6 +306,7 @@ class Task:
         if run is not self._run:
             return
         self._run = None
+        self.record.pid = None  # still there after a run that was given up
         if self._waiting_for_group and self.record.intentional:
             self._waiting_for_group = False
             self.inputs.spawn_failed("stopped before it could begin")

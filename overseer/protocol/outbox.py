@@ -2,12 +2,13 @@
 
 While the transport takes data, an outbox writes through. After :meth:`Outbox.pause` it queues references to
 shared frames. Output beyond the limits is left out and told by one ``lagged`` a task, ahead of whatever that
-task tells next; lifecycle events and answers are never left out. A client that cannot take even those has
-to go: ``overflowed`` is called once.
+task tells next; lifecycle events and answers are never left out. A client that cannot take even the events
+has to go: ``overflowed`` is called once. Of answers no more is asked for while much waits.
 """
 
 from collections import deque
 from collections.abc import Callable
+from typing import Final, Literal
 
 import attrs
 
@@ -18,6 +19,12 @@ from overseer.protocol.messages import Lagged
 
 BEHIND_SIZE = 1024 * 1024
 """Bytes queued above which a subscriber counts as behind (protocol.md section 4)."""
+
+
+_Kind = Literal["output", "owed", "paced"]
+_OUTPUT: Final = "output"
+_OWED: Final = "owed"
+_PACED: Final = "paced"
 
 
 @attrs.define
@@ -32,7 +39,7 @@ class Outbox:
     """The queue between the events of the daemon and the transport of one client.
 
     :param write: takes frames; may call :meth:`pause` from within.
-    :param overflowed: called when answers and lifecycle events alone exceed ``limit``.
+    :param overflowed: called when lifecycle events and late answers alone exceed ``limit``.
     :param limit: bytes of output that may wait for this client, and of all else.
     :param budget: what may wait for all clients together.
     :param in_flight: bytes that the operating system holds for this client; only its changes matter.
@@ -53,9 +60,11 @@ class Outbox:
         self._in_flight = in_flight
         self._paused = False
         self._closed = False
-        self._queue: deque[tuple[bytes, bool]] = deque()
+        self._behind_size = min(BEHIND_SIZE, limit // 2)
+        self._queue: deque[tuple[bytes, _Kind]] = deque()
         self._output_size = 0
         self._owed_size = 0
+        self._paced_size = 0
         self._gaps: dict[str, tuple[int, int]] = {}
         self._when_caught_up: set[Callable[[], object]] = set()
         self._taken = 0
@@ -65,7 +74,7 @@ class Outbox:
     @property
     def size(self) -> int:
         """Bytes waiting."""
-        return self._output_size + self._owed_size
+        return self._output_size + self._owed_size + self._paced_size
 
     @property
     def progress(self) -> tuple[int, int]:
@@ -75,12 +84,17 @@ class Outbox:
     @property
     def owed(self) -> int:
         """Bytes waiting that must not be left out."""
-        return self._owed_size
+        return self._owed_size + self._paced_size
+
+    @property
+    def owes_much(self) -> bool:
+        """Whether so much waits that must not be left out that nothing more should be asked for."""
+        return self._owed_size + self._paced_size > self._behind_size
 
     @property
     def behind(self) -> bool:
-        """Whether more than :data:`BEHIND_SIZE` bytes wait."""
-        return self._output_size + self._owed_size > BEHIND_SIZE
+        """Whether more than :data:`BEHIND_SIZE` bytes wait, or half of the limit where that is less."""
+        return self._output_size + self._owed_size + self._paced_size > self._behind_size
 
     @property
     def empty(self) -> bool:
@@ -96,9 +110,12 @@ class Outbox:
         self._when_caught_up.discard(callback)
 
     def send(self, frames: bytes) -> None:
-        """Send what must arrive: an answer."""
-        if not self._closed:
-            self._send(frames, droppable=False)
+        """Send what must arrive, whenever it comes up."""
+        self._send(frames, _OWED)
+
+    def send_paced(self, frames: bytes) -> None:
+        """Send what the client asked for, of any size: who calls this waits while ``owes_much``."""
+        self._send(frames, _PACED)
 
     def send_batch(self, batch: Batch) -> None:
         """Send a batch of events; output may be left out when the client is too slow for it."""
@@ -108,6 +125,13 @@ class Outbox:
                 self._write(batch.frames)
         elif not self._closed:
             self._queue_batch(batch)
+
+    def tell_gap(self, task_id: str) -> None:
+        """Tell now what of a task was left out so far, ahead of all that is sent next."""
+        if task_id in self._gaps:
+            first, last = self._gaps.pop(task_id)
+            message = Lagged(task_id, from_seq=first, to_seq=last, dropped=last - first + 1)
+            self._send(text_frame(encode_message(message)), _OWED)
 
     def pause(self) -> None:
         """The transport takes nothing more for now."""
@@ -123,64 +147,66 @@ class Outbox:
         """Drop everything: the client is gone."""
         self._closed = True
         self._budget.used -= self._output_size
-        self._output_size = self._owed_size = 0
+        self._output_size = self._owed_size = self._paced_size = 0
         self._queue.clear()
         self._gaps.clear()
         self._tell_caught_up()
 
     def _queue_batch(self, batch: Batch) -> None:
         task_id = batch.task_id
-        gap = self._gaps.get(task_id)
         if not batch.droppable:
-            if gap is not None:
-                self._tell_gap(task_id)
-            self._send(batch.frames, droppable=False)
+            self.tell_gap(task_id)
+            self._send(batch.frames, _OWED)
             return
+        gap = self._gaps.get(task_id)
         size = len(batch.frames)
+        # One that is not behind takes any batch, however large: only then its task is held.
         full = (
-            self._output_size + size > self._limit or self._budget.used + size > self._budget.limit
-        )
+            self.behind and self._output_size + size > self._limit
+        ) or self._budget.used + size > self._budget.limit
         if gap is None and not full:
-            self._send(batch.frames, droppable=True)
+            self._send(batch.frames, _OUTPUT)
         else:
             self._gaps[task_id] = (gap[0] if gap else batch.first_seq, batch.last_seq)
 
-    def _send(self, frames: bytes, *, droppable: bool) -> None:
+    def _send(self, frames: bytes, kind: _Kind) -> None:
+        if self._closed:  # by the overflow of what went before
+            return
         if not self._paused and not self._queue:
             self._taken += len(frames)
             self._write(frames)
             return
-        self._queue.append((frames, droppable))
-        if droppable:
+        self._queue.append((frames, kind))
+        if kind == _OUTPUT:
             self._output_size += len(frames)
             self._budget.used += len(frames)
             return
+        if kind == _PACED:
+            self._paced_size += len(frames)
+            return
         self._owed_size += len(frames)
-        if self._owed_size > self._limit and not self._closed:
+        if self._owed_size > self._limit:
             self.close()
             self._overflowed()
 
     def _flush(self) -> None:
         queue = self._queue
         while queue and not self._paused:
-            frames, droppable = queue.popleft()
-            if droppable:
+            frames, kind = queue.popleft()
+            if kind == _OUTPUT:
                 self._output_size -= len(frames)
                 self._budget.used -= len(frames)
+            elif kind == _PACED:
+                self._paced_size -= len(frames)
             else:
                 self._owed_size -= len(frames)
             self._taken += len(frames)
             self._write(frames)
         if self._gaps and self._output_size <= self._limit // 2:
-            for task_id in list(self._gaps):
-                self._tell_gap(task_id)
+            while self._gaps:  # an overflow by what is told ends this, too
+                self.tell_gap(next(iter(self._gaps)))
         if self._when_caught_up and not self.behind:
             self._tell_caught_up()
-
-    def _tell_gap(self, task_id: str) -> None:
-        first, last = self._gaps.pop(task_id)
-        message = Lagged(task_id, from_seq=first, to_seq=last, dropped=last - first + 1)
-        self._send(text_frame(encode_message(message)), droppable=False)
 
     def _tell_caught_up(self) -> None:
         callbacks = list(self._when_caught_up)

@@ -1,0 +1,862 @@
+"""One client's requests: what each is answered, in which order, and when."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
+from zope.interface import implementer
+from zope.interface.verify import verifyObject
+
+from overseer.core.process import Outcome, Stream
+from overseer.core.timestamps import format_timestamp
+from overseer.core.worker import Worker, WorkerEvents
+from overseer.drivers.interfaces import IActionHandler, ValidationError
+from overseer.lifecycle.subscriptions import Subscriptions
+from overseer.lifecycle.supervisor import Retention, Supervisor
+from overseer.lifecycle.task import Surroundings
+from overseer.protocol.messages import REQUESTS, ActionInfo, PoolConfig, RetryPolicy
+from overseer.protocol.outbox import BEHIND_SIZE, Outbox, SendBudget
+from overseer.session import BACKLOG_SIZE, TURN, Session
+
+NOON = 1_700_000_000_000_000
+MEBIBYTE = 1024 * 1024
+
+
+class FakeWorker:
+    """Runs nothing; a test says what it reports."""
+
+    def __init__(self, events: WorkerEvents) -> None:
+        self.events = events
+        self.calls: list[str] = []
+
+    def start(self) -> None:
+        self.calls.append("start")
+
+    def terminate(self, grace: float) -> None:
+        self.calls.append(f"terminate {grace}")
+
+    def kill(self) -> None:
+        self.calls.append("kill")
+
+    def pause_output(self) -> None:
+        self.calls.append("pause")
+
+    def resume_output(self) -> None:
+        self.calls.append("resume")
+
+    def close_output(self) -> None:
+        self.calls.append("close")
+
+
+@implementer(IActionHandler)
+class FakeHandler:
+    """An action whose workers a test controls."""
+
+    stop_grace = 5.0
+    hold = False
+    replay_buffer: int | None = None
+    warnings: tuple[object, ...] = ()
+
+    def __init__(self, name: str, description: str = "Says it.") -> None:
+        self.name = name
+        self.description = description
+        self.workers: list[FakeWorker] = []
+
+    def describe(self) -> ActionInfo:
+        return ActionInfo(
+            name=self.name,
+            type="fake",
+            description=self.description,
+            task_pool=PoolConfig(),
+            retry=RetryPolicy(),
+        )
+
+    def validate(self, params: Mapping[str, str]) -> Mapping[str, str]:
+        if "bad" in params:
+            raise ValidationError('parameter "bad": too bad')
+        return params
+
+    def create_worker(
+        self, task_id: str, params: Mapping[str, str], events: WorkerEvents
+    ) -> Worker:
+        self.workers.append(FakeWorker(events))
+        return self.workers[-1]
+
+
+class BusyClock(Clock):
+    """A clock that also moves by ``step`` whenever somebody looks at it, as time does during work."""
+
+    step = 0.0
+
+    def seconds(self) -> float:
+        self.rightNow += self.step
+        return float(self.rightNow)
+
+    def turn(self) -> None:
+        """Call what is due now, but nothing that this makes due: one round of a reactor."""
+        due = [call for call in self.calls if call.time <= self.rightNow]
+        for call in due:
+            self.calls.remove(call)
+            call.called = 1
+            call.func(*call.args, **call.kw)
+
+
+def messages_in(frames: bytes) -> Iterator[dict[str, Any]]:
+    """Take frames apart (RFC 6455 section 5.2)."""
+    while frames:
+        assert frames[0] == 0x81
+        size, start = frames[1], 2
+        if size >= 126:
+            start = 4 if size == 126 else 10
+            size = int.from_bytes(frames[2:start], "big")
+        yield json.loads(frames[start : start + size])
+        frames = frames[start + size :]
+
+
+class Client:
+    """A session, its outbox, and what it was told."""
+
+    def __init__(self, daemon: "Daemon", limit: int = 8 * MEBIBYTE) -> None:
+        self.daemon = daemon
+        self.frames: list[bytes] = []
+        self.reading: list[bool] = []
+        self.overflows = 0
+        self.outbox = Outbox(self.frames.append, self._overflowed, limit, SendBudget(64 * MEBIBYTE))
+        self.session = Session(
+            daemon.supervisor,
+            self.outbox,
+            daemon.clock,
+            lambda: b'{"protocol":"test"}',
+            self.reading.append,
+        )
+
+    def _overflowed(self) -> None:
+        self.overflows += 1
+        self.session.close()
+
+    def send(self, **request: Any) -> None:
+        self.session.receive(json.dumps(request).encode())
+
+    def ask(self, **request: Any) -> list[dict[str, Any]]:
+        """Send a request and return what it leads to at once."""
+        self.told()
+        self.send(**{"id": "r1", **request})
+        self.daemon.clock.advance(0)
+        return self.told()
+
+    def told(self) -> list[dict[str, Any]]:
+        """Return what came since the last look."""
+        frames = b"".join(self.frames)
+        self.frames.clear()
+        return list(messages_in(frames))
+
+    def resume(self) -> None:
+        """The client reads again, as the transport tells outbox and session."""
+        self.outbox.resume()
+        self.session.outbox_changed()
+
+
+class Daemon:
+    """Everything around a session, with time standing still."""
+
+    def __init__(self, retention: Retention | None = None) -> None:
+        self.clock = BusyClock()
+        self.now = NOON
+        self.echo = FakeHandler("echo")
+        numbers = iter(range(1, 10**6))
+        self.supervisor = Supervisor(
+            {"echo": self.echo, "big": FakeHandler("big", "x" * 300_000)},
+            Surroundings(
+                clock=self.clock,
+                now=lambda: self.now,
+                subscriptions=Subscriptions(),
+                line_size=MEBIBYTE,
+            ),
+            retention or Retention(),
+            lambda: f"id-{next(numbers)}",
+        )
+
+    @property
+    def worker(self) -> FakeWorker:
+        return self.echo.workers[-1]
+
+    def begin(self, task_id: str = "t", pid: int = 7) -> Client:
+        """Start a task and return the client that did."""
+        client = Client(self)
+        client.ask(type="start", action="echo", task_id=task_id)
+        self.worker.events.spawned(pid)
+        client.told()
+        return client
+
+    def output(self, *lines: str, stream: Stream = "stdout") -> None:
+        self.worker.events.output(stream, "".join(f"{line}\n" for line in lines).encode())
+
+    def exit(self, code: int = 0) -> None:
+        events = self.worker.events
+        events.exited(Outcome(code))
+        events.closed("stdout")
+        events.closed("stderr")
+        events.drained()
+        events.gone()
+
+
+@pytest.fixture
+def daemon() -> Daemon:
+    return Daemon()
+
+
+@pytest.fixture
+def client(daemon: Daemon) -> Client:
+    return Client(daemon)
+
+
+def error(message: str, identifier: str = "r1") -> list[dict[str, Any]]:
+    return [{"type": "error", "id": identifier, "message": message}]
+
+
+def test_the_fake_action_is_an_action() -> None:
+    """Else these tests would show nothing."""
+    assert verifyObject(IActionHandler, FakeHandler("x"))
+
+
+# ------------------------------------------------------------------------------------- the answers
+
+
+def test_start_is_answered_once_the_task_runs(daemon: Daemon, client: Client) -> None:
+    """With the id of the request for its sender, without for others; output and exit follow."""
+    other = Client(daemon)
+    assert other.ask(type="subscribe", task_id="t") == [
+        {"type": "subscribed", "id": "r1", "task_id": "t"}
+    ]
+    assert client.ask(type="start", id="s1", action="echo", task_id="t", params={"a": "b"}) == []
+    daemon.worker.events.spawned(7)
+    moment = format_timestamp(NOON)
+    started = {"type": "started", "id": "s1", "task_id": "t", "pid": 7, "ts": moment}
+    assert client.told() == [started]
+    assert other.told() == [started | {"id": ""}]
+    daemon.output("one", "two")
+    daemon.exit(3)
+    rest = client.told()
+    assert [message["type"] for message in rest] == ["output", "output", "exited"]
+    assert [message.get("seq") for message in rest] == [1, 2, None]
+    assert rest == other.told()
+
+
+def test_start_without_an_id_makes_one(daemon: Daemon, client: Client) -> None:
+    """Which `started` tells."""
+    client.ask(type="start", action="echo")
+    daemon.worker.events.spawned(7)
+    (started,) = client.told()
+    assert started["task_id"].startswith("id-")
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        ({"type": "start", "action": "nope"}, 'unknown action: "nope"'),
+        (
+            {"type": "start", "action": "echo", "params": {"bad": "x"}},
+            'validation error: parameter "bad": too bad',
+        ),
+        (
+            {"type": "start", "action": "echo", "task_id": "t"},
+            "task already running or starting",
+        ),
+        ({"type": "stop", "task_id": "nope"}, "task not found"),
+        ({"type": "stop", "task_id": "nope", "ack": True}, "task not found"),
+        ({"type": "replay", "task_id": "nope"}, "task not found"),
+        ({"type": "replay", "task_id": "nope", "ack": True}, "task not found"),
+        ({"type": "describe", "action": "nope"}, 'unknown action: "nope"'),
+        ({"type": "subscribe", "task_id": "*", "since_seq": 0}, 'since_seq: not with task_id "*"'),
+        ({"type": "nope"}, "unknown message type: nope"),
+        ({"type": "start"}, "action is required"),
+    ],
+)
+def test_what_cannot_be_done_is_answered_with_the_reason(
+    daemon: Daemon, request_: dict[str, Any], message: str
+) -> None:
+    """The connection goes on."""
+    client = daemon.begin("t")
+    assert client.ask(**request_) == error(message)
+    assert client.ask(type="unsubscribe", task_id="x") == [
+        {"type": "unsubscribed", "id": "r1", "task_id": "x"}
+    ]
+
+
+def test_a_program_that_cannot_be_run_is_an_error_of_its_start(
+    daemon: Daemon, client: Client
+) -> None:
+    """With the reason, and no task is left behind."""
+    assert client.ask(type="start", action="echo", task_id="t") == []
+    daemon.worker.events.spawn_failed("no such program")
+    assert client.told() == error("no such program")
+    assert client.ask(type="list") == [{"type": "tasks", "id": "r1", "tasks": []}]
+
+
+def test_stop_has_no_answer_of_its_own(daemon: Daemon) -> None:
+    """But with `ack` it has one."""
+    client = daemon.begin()
+    assert client.ask(type="stop", task_id="t", grace="1500ms") == []
+    assert client.ask(type="stop", task_id="t", ack=True) == [
+        {"type": "ack", "id": "r1", "task_id": "t", "last_seq": 0}
+    ]
+    assert daemon.worker.calls == ["start", "terminate 1.5"]
+    daemon.exit()
+    assert [message["intentional"] for message in client.told()] == [True]
+
+
+def test_list_passes_its_filters_on(daemon: Daemon) -> None:
+    """Action, state, time and number."""
+    client = daemon.begin("a")
+    daemon.exit(3)
+    daemon.now += 1_000_000
+    daemon.begin("b")
+
+    def listed(**filters: Any) -> list[str]:
+        (answer,) = client.ask(type="list", **filters)
+        assert (answer["type"], answer["id"]) == ("tasks", "r1")
+        return [task["task_id"] for task in answer["tasks"]]
+
+    assert listed() == ["a", "b"]
+    assert listed(state="stopped") == ["a"]
+    assert listed(action="other") == []
+    assert listed(since=format_timestamp(NOON + 1)) == ["b"]
+    assert listed(limit=1) == ["b"]
+    (answer,) = client.ask(type="list", state="stopped")
+    assert answer["tasks"] == [
+        {
+            "task_id": "a",
+            "action": "echo",
+            "state": "stopped",
+            "worker_state": "exited",
+            "restart_count": 0,
+            "created_at": format_timestamp(NOON),
+            "last_started_at": format_timestamp(NOON),
+            "last_exited_at": format_timestamp(NOON),
+            "last_exit_code": 3,
+        }
+    ]
+
+
+def test_describe_tells_of_all_actions_or_one(client: Client) -> None:
+    """In the shape of v2."""
+    echo = {
+        "name": "echo",
+        "type": "fake",
+        "description": "Says it.",
+        "task_pool": {"limit": 0, "excess": {"action": "", "order": "", "grace": 0}},
+        "retry": {},
+    }
+    assert client.ask(type="describe", action="echo") == [
+        {"type": "actions", "id": "r1", "actions": [echo]}
+    ]
+    (answer,) = client.ask(type="describe")
+    assert [action["name"] for action in answer["actions"]] == ["echo", "big"]
+
+
+def test_manifest_is_given_as_it_is(client: Client) -> None:
+    """Embedded as JSON, not as text."""
+    assert client.ask(type="manifest") == [
+        {"type": "manifest", "id": "r1", "manifest": {"protocol": "test"}}
+    ]
+
+
+def test_subscribing_ends_with_unsubscribe(daemon: Daemon, client: Client) -> None:
+    """Also when there was no subscription; events of other tasks never come."""
+    daemon.begin("t")
+    client.ask(type="subscribe", task_id="t")
+    daemon.output("one")
+    assert [message["data"] for message in client.told()] == ["one"]
+    for _ in range(2):
+        assert client.ask(type="unsubscribe", task_id="t") == [
+            {"type": "unsubscribed", "id": "r1", "task_id": "t"}
+        ]
+    daemon.output("two")
+    assert client.told() == []
+
+
+def test_every_kind_of_request_is_handled(daemon: Daemon) -> None:
+    """None of them is an internal error: a new message class needs its handler."""
+    client = daemon.begin("t")
+    with capturedLogs() as logged:
+        for request in REQUESTS:
+            tag = request.__struct_config__.tag
+            client.ask(type=tag, task_id="t", action="echo")
+    assert logged == []
+
+
+# ------------------------------------------------------------------------------ what goes wrong
+
+
+def test_an_internal_error_is_answered_and_logged(
+    daemon: Daemon, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client learns that the fault is not its own, the log knows the rest, and work goes on."""
+
+    def fail() -> ActionInfo:
+        raise KeyError("secret")
+
+    monkeypatch.setattr(daemon.echo, "describe", fail)
+    with capturedLogs() as logged:
+        client.send(type="describe", id="r1")
+        client.send(type="list", id="r2")
+        daemon.clock.advance(0)
+    assert client.told() == [
+        *error("internal error: see the log of the daemon"),
+        {"type": "tasks", "id": "r2", "tasks": []},
+    ]
+    assert [(event["kind"], event["log_failure"].type) for event in logged] == [
+        ("Describe", KeyError)
+    ]
+
+
+def test_what_cannot_be_understood_does_not_disturb_the_order(
+    daemon: Daemon, client: Client
+) -> None:
+    """Every request has its answer, in turn."""
+    for data in (b'{"id":"1","type":"list"}', b"[", b'{"id":"2"}', b'{"id":"3","type":"list"}'):
+        client.session.receive(data)
+    daemon.clock.advance(0)
+    assert [(message["type"], message["id"]) for message in client.told()] == [
+        ("tasks", "1"),
+        ("error", ""),
+        ("error", "2"),
+        ("tasks", "3"),
+    ]
+
+
+# -------------------------------------------------------------------------------------- fairness
+
+
+def test_a_burst_is_worked_off_in_turns(daemon: Daemon, client: Client) -> None:
+    """Another client is served in between, and no turn takes much longer than it may."""
+    other = Client(daemon)
+    daemon.clock.step = TURN / 10
+    for number in range(1000):
+        client.send(type="list", id=str(number))
+    other.send(type="list", id="other")
+    assert client.told() == []
+    turns = 0
+    answered: list[str] = []
+    while len(answered) < 1000:
+        daemon.clock.turn()
+        turns += 1
+        if turns == 1:
+            assert [message["id"] for message in other.told()] == ["other"]
+        fresh = [message["id"] for message in client.told()]
+        assert 1 <= len(fresh) <= 12
+        answered += fresh
+    assert answered == [str(number) for number in range(1000)]
+    assert turns >= 80
+    assert daemon.clock.getDelayedCalls() == []
+
+
+def test_a_single_request_takes_one_turn_however_long_it_is(daemon: Daemon, client: Client) -> None:
+    """Nothing is left to be done after it."""
+    daemon.clock.step = 10 * TURN
+    client.send(type="list", id="1")
+    daemon.clock.turn()
+    assert len(client.told()) == 1
+    assert daemon.clock.getDelayedCalls() == []
+
+
+def test_requests_wait_while_answers_are_unread(daemon: Daemon, client: Client) -> None:
+    """Beyond a mebibyte of answers nothing is worked off until the client has taken some."""
+    client.outbox.pause()
+    for number in range(10):
+        client.send(type="describe", id=str(number))
+    daemon.clock.advance(0)
+    assert BEHIND_SIZE < client.outbox.owed < BEHIND_SIZE + 310_000
+    assert daemon.clock.getDelayedCalls() == []
+    client.session.outbox_changed()
+    daemon.clock.advance(0)
+    assert client.told() == []
+    client.resume()
+    assert [message["id"] for message in client.told()] == ["0", "1", "2", "3"]
+    daemon.clock.advance(0)
+    assert [message["id"] for message in client.told()] == [str(number) for number in range(4, 10)]
+    assert daemon.clock.getDelayedCalls() == []
+
+
+def test_output_that_waits_does_not_hold_up_requests(daemon: Daemon) -> None:
+    """A client that is behind with output can still stop the task."""
+    client = daemon.begin()
+    client.outbox.pause()
+    for _ in range(3):
+        daemon.output("x" * 900_000)
+    client.send(type="stop", id="s", task_id="t")
+    daemon.clock.advance(0)
+    assert daemon.worker.calls == ["start", "terminate 5.0"]
+
+
+def test_a_client_with_too_many_requests_waiting_is_not_read(
+    daemon: Daemon, client: Client
+) -> None:
+    """Until they are fewer; each change is told once."""
+    request = json.dumps({"type": "describe", "id": "r", "padding": "x" * 60_000}).encode()
+    client.outbox.pause()
+    for _ in range(8):
+        client.session.receive(request)
+    assert client.reading == [False]
+    daemon.clock.advance(0)  # four of them are answered, then the answers are too many
+    assert client.reading == [False, True]
+    client.reading.clear()
+    for _ in range(4):
+        client.session.receive(request)
+    daemon.clock.advance(0)
+    assert client.reading == [False]
+    client.resume()
+    daemon.clock.advance(0)
+    assert client.reading == [False, True]
+    assert len(client.told()) == 12
+
+
+def test_a_backlog_of_just_the_limit_is_still_read(daemon: Daemon, client: Client) -> None:
+    """One byte more is not."""
+    client.session.receive(b"x" * BACKLOG_SIZE)
+    assert client.reading == []
+    client.session.receive(b"x")
+    assert client.reading == [False]
+    daemon.clock.advance(0)
+    assert client.reading == [False, True]
+
+
+# ---------------------------------------------------------------------------------------- the end
+
+
+def test_a_client_that_goes_leaves_nothing_behind(daemon: Daemon) -> None:
+    """Waiting requests are dropped, subscriptions end, nothing is scheduled; the task goes on."""
+    client = daemon.begin()
+    client.send(type="stop", id="1", task_id="t")
+    client.session.outbox_changed()
+    assert len(daemon.clock.getDelayedCalls()) == 1
+    client.session.close()
+    client.session.close()
+    assert daemon.clock.getDelayedCalls() == []
+    client.session.outbox_changed()
+    daemon.clock.advance(1)
+    daemon.output("one")
+    assert client.told() == []
+    assert daemon.worker.calls == ["start"]
+    assert daemon.supervisor.subscriptions.audience("t") == ()
+
+
+def test_a_client_that_has_to_go_amid_its_requests(daemon: Daemon) -> None:
+    """The rest of them has no effect any more."""
+    other = daemon.begin()
+    client = Client(daemon, limit=100)
+    client.ask(type="subscribe", task_id="t")
+    client.outbox.pause()
+    client.outbox.send(b"x" * 40)
+    daemon.output("x" * 100)
+    daemon.output("left out")
+    client.send(type="subscribe", id="1", task_id="t")  # tells of the gap, which is too much
+    client.send(type="stop", id="2", task_id="t")
+    daemon.clock.advance(0)
+    assert client.overflows == 1
+    assert daemon.worker.calls == ["start"]
+    assert other.ask(type="list")
+    assert client.told() == []
+
+
+def test_a_start_that_fails_after_its_client_has_gone(daemon: Daemon, client: Client) -> None:
+    """Nobody is told, and nothing breaks."""
+    client.ask(type="start", action="echo", task_id="t")
+    client.session.close()
+    daemon.worker.events.spawn_failed("no such program")
+    assert client.told() == []
+
+
+# ----------------------------------------------------------------------------------------- replay
+
+
+def replayed(daemon: Daemon, **fields: Any) -> list[Any]:
+    """Return what a replay gives: numbers of lines, types of all else."""
+    other = Client(daemon)
+    return [
+        message.get("seq", message["type"])
+        for message in other.ask(type="replay", task_id="t", **fields)
+    ]
+
+
+def test_replay_tells_the_caller_alone_what_is_kept(daemon: Daemon) -> None:
+    """Oldest first, the exit included, and as it was told live."""
+    client = daemon.begin()
+    daemon.output("one", "two")
+    daemon.output("three", stream="stderr")
+    daemon.exit()
+    live = client.told()
+    other = Client(daemon)
+    assert other.ask(type="replay", task_id="t") == live
+    assert client.told() == []
+    assert [message.get("data") for message in live] == ["one", "two", "three", None]
+
+
+def test_replay_of_a_part(daemon: Daemon) -> None:
+    """`since` compares instants, inclusively, `since_seq` numbers, exclusively; both hold together."""
+    daemon.begin()
+    for moment in range(3):
+        daemon.now = NOON + moment
+        daemon.output("a", "b")
+    daemon.now = NOON + 3
+    daemon.exit()
+    second = format_timestamp(NOON + 1)
+    assert replayed(daemon) == [1, 2, 3, 4, 5, 6, "exited"]
+    assert replayed(daemon, since=second) == [3, 4, 5, 6, "exited"]
+    assert replayed(daemon, since=format_timestamp(NOON + 3)) == ["exited"]
+    assert replayed(daemon, since=format_timestamp(NOON + 4)) == []
+    assert replayed(daemon, since_seq=0) == [1, 2, 3, 4, 5, 6, "exited"]
+    assert replayed(daemon, since_seq=3) == [4, 5, 6, "exited"]
+    assert replayed(daemon, since_seq=6) == ["exited"]
+    assert replayed(daemon, since_seq=7) == []
+    assert replayed(daemon, since_seq=1, since=second) == [3, 4, 5, 6, "exited"]
+    assert replayed(daemon, since_seq=5, since=second) == [6, "exited"]
+
+
+def test_replay_is_confirmed_after_its_last_event(daemon: Daemon) -> None:
+    """When asked for: a client can tell a replay that is over from one that goes on."""
+    daemon.begin()
+    assert replayed(daemon, ack=True) == ["ack"]
+    daemon.output("a", "b")
+    assert replayed(daemon, ack=True) == [1, 2, "ack"]
+    answers = Client(daemon).ask(type="replay", task_id="t", since_seq=2, ack=True)
+    assert answers == [{"type": "ack", "id": "r1", "task_id": "t", "last_seq": 2}]
+
+
+def test_replay_is_never_left_out(daemon: Daemon) -> None:
+    """A client far behind has asked for it and gets it, however large it is."""
+    daemon.begin()
+    daemon.output("x" * 7000)
+    client = Client(daemon, limit=1000)
+    client.outbox.pause()
+    client.send(type="replay", id="1", task_id="t", ack=True)
+    daemon.clock.advance(0)
+    client.resume()
+    assert [message["type"] for message in client.told()] == ["output", "ack"]
+
+
+# ------------------------------------------------------------------------------ subscribe and resume
+
+
+def resumed(daemon: Daemon, **fields: Any) -> list[Any]:
+    """Return what a subscription is told at once, in short."""
+    told: list[Any] = []
+    for message in Client(daemon).ask(type="subscribe", task_id="t", **fields):
+        if message["type"] == "lagged":
+            assert message["dropped"] == message["to_seq"] - message["from_seq"] + 1
+            told.append(f"lost {message['from_seq']}-{message['to_seq']}")
+        else:
+            told.append(message.get("seq", message["type"]))
+    return told
+
+
+def test_subscribed_tells_where_the_task_is(daemon: Daemon, client: Client) -> None:
+    """Epoch, oldest line that is kept and newest line."""
+    daemon.begin()
+    epoch = daemon.supervisor.task("t").record.epoch
+    expected = {"type": "subscribed", "id": "r1", "task_id": "t", "epoch": epoch}
+    assert client.ask(type="subscribe", task_id="t") == [expected | {"first_seq": 1, "last_seq": 0}]
+    daemon.output(*"x" * 150)
+    assert client.ask(type="subscribe", task_id="t") == [
+        expected | {"first_seq": 51, "last_seq": 150}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, []),
+        ({"since_seq": 0}, ["lost 1-2", 3, 4, 5, 6]),
+        ({"since_seq": 1}, ["lost 2-2", 3, 4, 5, 6]),
+        ({"since_seq": 2}, [3, 4, 5, 6]),
+        ({"since_seq": 4}, [5, 6]),
+        ({"since_seq": 6}, []),
+        ({"since_seq": 7}, ["lost 1-2", 3, 4, 5, 6]),
+        ({"since_seq": 2**63 - 1}, ["lost 1-2", 3, 4, 5, 6]),
+        ({"since_seq": 4, "epoch": "EPOCH"}, [5, 6]),
+        ({"since_seq": 4, "epoch": "another"}, ["lost 1-2", 3, 4, 5, 6]),
+        ({"since_seq": 4, "epoch": ""}, [5, 6]),
+        ({"epoch": "another"}, []),
+    ],
+)
+def test_resuming_after_a_line(fields: dict[str, Any], expected: list[Any]) -> None:
+    """What is kept follows, what is not is told first; another numbering begins at its beginning."""
+    daemon = Daemon(Retention(replay_buffer=4))
+    daemon.begin()
+    daemon.output("1", "2", "3")
+    daemon.output("4", "5", "6")
+    if fields.get("epoch") == "EPOCH":
+        fields = fields | {"epoch": daemon.supervisor.task("t").record.epoch}
+    assert resumed(daemon, **fields) == ["subscribed", *expected]
+
+
+def test_resuming_where_nothing_is_kept() -> None:
+    """All of it is told as lost."""
+    daemon = Daemon(Retention(replay_buffer=0))
+    daemon.begin()
+    daemon.output("1", "2")
+    assert resumed(daemon, since_seq=0) == ["subscribed", "lost 1-2"]
+    assert resumed(daemon, since_seq=1) == ["subscribed", "lost 2-2"]
+    assert resumed(daemon, since_seq=2) == ["subscribed"]
+
+
+def test_resuming_after_the_last_line_tells_the_exit(daemon: Daemon) -> None:
+    """A client that lost its connection before the end learns of the end."""
+    daemon.begin()
+    daemon.output("1", "2")
+    daemon.exit()
+    assert resumed(daemon, since_seq=2) == ["subscribed", "exited"]
+
+
+def test_subscribing_before_there_is_a_task(daemon: Daemon, client: Client) -> None:
+    """Is accepted, with or without a number; the events come once it is there."""
+    for fields in ({}, {"since_seq": 3}, {"since_seq": 3, "epoch": "e"}):
+        assert client.ask(type="subscribe", task_id="t", **fields) == [
+            {"type": "subscribed", "id": "r1", "task_id": "t"}
+        ]
+    daemon.begin()
+    daemon.output("one")
+    assert [(message["type"], message.get("seq")) for message in client.told()] == [
+        ("started", None),
+        ("output", 1),
+    ]
+
+
+def test_subscribing_to_every_task(daemon: Daemon, client: Client) -> None:
+    """Present and future, each event once, also beside a subscription of its own."""
+    daemon.begin("t")
+    assert client.ask(type="subscribe", task_id="*") == [
+        {"type": "subscribed", "id": "r1", "task_id": "*"}
+    ]
+    client.ask(type="subscribe", task_id="t")
+    daemon.output("one")
+    daemon.begin("u")
+    daemon.output("two")
+    assert [(message["task_id"], message["type"]) for message in client.told()] == [
+        ("t", "output"),
+        ("u", "started"),
+        ("u", "output"),
+    ]
+
+
+def test_a_refused_subscription_is_none(daemon: Daemon, client: Client) -> None:
+    """`*` cannot be resumed: every task has numbers of its own."""
+    daemon.begin()
+    client.ask(type="subscribe", task_id="*", since_seq=0)
+    daemon.output("one")
+    assert client.told() == []
+
+
+def test_a_gap_from_before_is_told_before_the_lines_that_fill_it(daemon: Daemon) -> None:
+    """A client that resumes while it is behind must not take the old gap for one of the new lines."""
+    daemon.begin()
+    client = Client(daemon, limit=1000)
+    client.ask(type="subscribe", task_id="t")
+    client.outbox.pause()
+    daemon.output("x" * 600)
+    daemon.output("y" * 600)
+    client.send(type="subscribe", id="2", task_id="t", since_seq=1)
+    daemon.clock.advance(0)
+    client.resume()
+    assert [(message["type"], message.get("seq")) for message in client.told()] == [
+        ("output", 1),
+        ("lagged", None),
+        ("subscribed", None),
+        ("output", 2),
+    ]
+
+
+@attrs.define
+class Reader:
+    """What a client knows of a task after it resumed; fails on anything missing or told twice."""
+
+    seq: int
+    exits: int = 0
+    lost: int = 0
+
+    def read(self, messages: list[dict[str, Any]]) -> None:
+        for message in messages:
+            kind = message["type"]
+            if kind == "output":
+                assert message["seq"] == self.seq + 1
+                assert message["data"] == f"line {message['seq']}"
+                self.seq += 1
+            elif kind == "lagged":
+                assert message["from_seq"] == self.seq + 1
+                assert message["dropped"] == message["to_seq"] - self.seq > 0
+                self.seq = message["to_seq"]
+                self.lost += message["dropped"]
+            elif kind == "exited":
+                self.exits += 1
+
+
+steps = st.lists(
+    st.integers(1, 12) | st.sampled_from(["pause", "resume", "run again"]),
+    max_size=8,
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    before=steps,
+    after=steps,
+    since=st.integers(0, 50),
+    kept=st.integers(0, 12),
+    subscribed_before=st.booleans(),
+)
+def test_a_resumed_stream_has_no_holes(
+    before: list[Any], after: list[Any], since: int, kept: int, subscribed_before: bool
+) -> None:
+    """At any cut, whatever is kept and however slow the client: each line once, in order, or told as lost."""
+    daemon = Daemon(Retention(replay_buffer=kept))
+    daemon.begin()
+    client = Client(daemon, limit=4000)
+    lines = exits = 0
+
+    def do(step: Any) -> None:
+        nonlocal lines, exits
+        actions: dict[Any, Callable[[], None]] = {
+            "pause": client.outbox.pause,
+            "resume": client.resume,
+        }
+        if step == "run again":
+            daemon.exit()
+            exits += 1
+            daemon.begin()
+        elif step in actions:
+            actions[step]()
+        else:
+            daemon.output(*(f"line {lines + number}" for number in range(1, step + 1)))
+            lines += step
+        daemon.clock.advance(0)
+
+    if subscribed_before:
+        client.ask(type="subscribe", task_id="t")
+    for step in before:
+        do(step)
+    at_once = not client.outbox.owes_much  # else it waits until the client has taken something
+    client.send(type="subscribe", id="cut", task_id="t", since_seq=since)
+    daemon.clock.advance(0)
+    exits_at_cut = exits
+    for step in after:
+        do(step)
+    client.resume()
+    daemon.clock.advance(0)
+    assert client.overflows == 0
+    told = client.told()
+    cut = next(number for number, message in enumerate(told) if message.get("id") == "cut")
+    start = since if since <= told[cut]["last_seq"] else 0
+    reader = Reader(start)
+    reader.read(told[cut + 1 :])
+    assert reader.seq == lines
+    if "pause" not in before + after:
+        assert reader.lost == max(told[cut]["first_seq"] - start - 1, 0)
+    assert reader.exits <= exits
+    if at_once:
+        assert reader.exits >= exits - exits_at_cut
