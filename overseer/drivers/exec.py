@@ -1,10 +1,9 @@
 """The exec driver: an action is a program with an argument list, each argument a template.
 
 No shell is involved, one rendered element is one argument whatever characters are in it, and a client
-cannot choose the program: an ``entrypoint`` may use no parameter.
+cannot choose the program: an ``entrypoint`` may only use parameters that are validated.
 """
 
-import contextlib
 from collections.abc import Iterator, Mapping
 
 import attrs
@@ -19,8 +18,16 @@ from overseer.core.config import (
     Section,
     parse_exec_config,
 )
+from overseer.core.config.exec_driver import condition_path
 from overseer.core.environment import parse_environment_file
-from overseer.core.process import ProcessSpec
+from overseer.core.expressions import (
+    ExpressionError,
+    Validation,
+    compile_condition,
+    compile_validation,
+)
+from overseer.core.filtering import Select
+from overseer.core.process import ProcessSpec, Stream
 from overseer.core.template import Template, TemplateError, compile_template
 from overseer.core.worker import Worker, WorkerEvents
 from overseer.core.yaml_source import Path
@@ -34,6 +41,10 @@ from overseer.process import ProcessSpawner, ProcessWorker, child_environment
 from overseer.protocol.messages import ActionInfo, ParamSpec, PoolConfig, RetryPolicy
 
 _NUL = "\0"
+HIDDEN = "***"
+"""What is shown of a secret."""
+MAX_SHOWN = 100
+"""Characters of a parameter that an error repeats."""
 
 
 @implementer(IActionHandler)
@@ -43,10 +54,12 @@ class ExecHandler:
 
     action: ActionConfig
     config: ExecConfig
-    entrypoint: str
+    entrypoint: Template
     arguments: tuple[tuple[str, Template], ...]
     environment: tuple[tuple[str, Template], ...]
     cwd: Template | None
+    validations: Mapping[str, Validation]
+    filters: Mapping[Stream, Select]
     base_environment: Mapping[str, str]
     spawner: ProcessSpawner
     clock: IReactorTime
@@ -67,6 +80,11 @@ class ExecHandler:
         return self.action.replay_buffer
 
     @property
+    def secrets(self) -> frozenset[str]:
+        """Parameters whose values are never shown."""
+        return frozenset(name for name, spec in self.config.parameters.items() if spec.secret)
+
+    @property
     def warnings(self) -> tuple[Problem, ...]:
         """What the operator should know about the configuration."""
         return self.config.warnings
@@ -74,7 +92,11 @@ class ExecHandler:
     def describe(self) -> ActionInfo:
         """Return what clients are told of the action."""
         params = {
-            name: ParamSpec(default=spec.default, description=spec.description or None)
+            name: ParamSpec(
+                default=HIDDEN if spec.secret and spec.default else spec.default,
+                validate=spec.validate,
+                description=spec.description or None,
+            )
             for name, spec in self.config.parameters.items()
         }
         return ActionInfo(
@@ -102,7 +124,18 @@ class ExecHandler:
         for name, value in values.items():
             if _NUL in value:
                 raise ValidationError(f'parameter "{name}": contains a NUL character')
+        for name, validation in self.validations.items():
+            value = values[name]
+            if not validation.accepts(value):
+                shown = HIDDEN if self.config.parameters[name].secret else _shorten(value)
+                raise ValidationError(f'parameter "{name}": "{shown}" fails {validation.source}')
         return values
+
+    def _program(self, params: Mapping[str, str]) -> str:
+        program = _render("entrypoint", self.entrypoint, params)
+        if not program:
+            raise ValidationError("entrypoint: renders to nothing")
+        return program
 
     def create_worker(
         self, task_id: str, params: Mapping[str, str], events: WorkerEvents
@@ -117,7 +150,7 @@ class ExecHandler:
         config = self.config
         spec = ProcessSpec(
             argv=(
-                self.entrypoint,
+                self._program(params),
                 *(_render(path, template, params) for path, template in self.arguments),
             ),
             env=environment,
@@ -158,10 +191,12 @@ class ExecFactory:
         return ExecHandler(
             action=action,
             config=config,
-            entrypoint=compiled.program,
+            entrypoint=compiled.entrypoint,
             arguments=compiled.arguments,
             environment=compiled.environment,
             cwd=compiled.cwd,
+            validations=compiled.validations,
+            filters=compiled.filters,
             base_environment=inherited | compiled.file_environment,
             spawner=services.spawner,
             clock=services.clock,
@@ -174,9 +209,7 @@ class _Compiled:
     def __init__(self, config: ExecConfig) -> None:
         self._config = config
         self.problems: list[Problem] = []
-        self.program = self._constant(
-            "entrypoint", self._compile(("entrypoint",), config.entrypoint)
-        )
+        self.entrypoint = self._program(("entrypoint",), config)
         self.arguments = tuple(
             (f"command[{index}]", self._compile(("command", index), argument))
             for index, argument in enumerate(config.command)
@@ -185,6 +218,8 @@ class _Compiled:
             (name, self._compile(("env", name), value)) for name, value in config.env.items()
         )
         self.cwd = None if config.cwd is None else self._compile(("cwd",), config.cwd)
+        self.validations = dict(self._validations(config))
+        self.filters = dict(self._filters(config))
         self.file_environment = self._read_environment_file(config.env_file)
 
     def _compile(self, path: Path, source: str) -> Template:
@@ -194,18 +229,46 @@ class _Compiled:
             self._complain(path, str(error))
             return compile_template("")
 
-    def _constant(self, path: str, template: Template) -> str:
-        if not template.is_constant:
+    def _program(self, path: Path, config: ExecConfig) -> Template:
+        """Compile the entrypoint, which may depend on nothing that a client chooses freely."""
+        template = self._compile(path, config.entrypoint)
+        validated = {name for name, spec in config.parameters.items() if spec.validate}
+        free = template.uses_whole_map or not template.names <= validated
+        if not template.is_constant and free:
             self._complain(
-                (path,), "must not depend on parameters: a client must not choose the program"
+                path,
+                "may only use parameters that have a validate: a client must not choose the program",
             )
-            return ""
-        with contextlib.suppress(TemplateError):
-            if text := template.render({}):
-                return text
-        if not self.problems:
-            self._complain((path,), "renders to nothing")
-        return ""
+        elif template.is_constant and not self.problems:
+            self._try_constant(path, template)
+        return template
+
+    def _try_constant(self, path: Path, template: Template) -> None:
+        try:
+            if not template.render({}):
+                self._complain(path, "renders to nothing")
+        except TemplateError as error:
+            self._complain(path, str(error))
+
+    def _validations(self, config: ExecConfig) -> Iterator[tuple[str, Validation]]:
+        for name, spec in config.parameters.items():
+            if not spec.validate:
+                continue
+            path: Path = ("parameters", name, "validate")
+            try:
+                yield name, compile_validation(spec.validate)
+            except ExpressionError as error:
+                self._complain(path, str(error))
+
+    def _filters(self, config: ExecConfig) -> Iterator[tuple[Stream, Select]]:
+        for stream, source in config.conditions.items():
+            try:
+                condition = compile_condition(source, stream)
+            except ExpressionError as error:
+                self._complain(condition_path(config.section, stream), str(error))
+                continue
+            if condition.constant is not True:
+                yield stream, condition.select
 
     def _read_environment_file(self, path: str | None) -> dict[str, str]:
         if path is None:
@@ -239,6 +302,10 @@ def _template_problems(config: Section) -> Iterator[Problem]:
             compile_template(config.at(*place).text or "")
         except TemplateError as error:
             yield config.problem(place, str(error))
+
+
+def _shorten(value: str) -> str:
+    return value if len(value) <= MAX_SHOWN else value[:MAX_SHOWN] + "…"
 
 
 def _render(path: str, template: Template, params: Mapping[str, str]) -> str:

@@ -1,12 +1,14 @@
 """What a driver is: the interfaces between overseer and whatever runs an action."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import attrs
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import Attribute, Interface
 
 from overseer.core.config import ActionConfig, Problem, Section
+from overseer.core.filtering import Select
+from overseer.core.process import Stream
 from overseer.core.worker import Worker, WorkerEvents
 from overseer.process import ProcessSpawner
 from overseer.protocol.messages import ActionInfo
@@ -22,6 +24,10 @@ class IActionHandler(Interface):
     stop_grace: float = Attribute("Seconds between SIGTERM and SIGKILL when a stop does not say.")
     hold: bool = Attribute("Whether a child may be held while every subscriber is behind.")
     replay_buffer: int | None = Attribute("Events kept a task; None for the daemon's default.")
+    filters: Mapping[Stream, Select] = Attribute(
+        "What is kept of each stream; all where none is named."
+    )
+    secrets: Collection[str] = Attribute("Parameters whose values are never shown.")
     warnings: Sequence[object] = Attribute("What the operator should know, each by its ``str()``.")
 
     def describe() -> ActionInfo:

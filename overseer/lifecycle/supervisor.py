@@ -3,7 +3,7 @@
 Decides what a request does to which task; what happens to one task is decided in ``machine.py``.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Literal
 
 import attrs
@@ -307,7 +307,7 @@ def _info(task: Task) -> TaskInfo:
     return TaskInfo(
         task_id=record.task_id,
         action=record.action,
-        params=dict(record.params) or None,
+        params=_shown(record.params, task.handler.secrets if task.handler else ()) or None,
         state=record.state,
         current_pid=record.pid,
         worker_state=_worker_state(record),
@@ -328,3 +328,7 @@ def _worker_state(record: TaskRecord) -> Literal["running", "exited"] | None:
 
 def _moment(microseconds: int | None) -> str | None:
     return None if microseconds is None else format_timestamp(microseconds)
+
+
+def _shown(params: Mapping[str, str], secrets: Collection[str]) -> dict[str, str]:
+    return {name: "***" if name in secrets else value for name, value in params.items()}

@@ -6,6 +6,8 @@ from typing import Protocol
 import attrs
 from twisted.internet.interfaces import IReactorTime
 
+from overseer.core.expressions import MAX_CONDITION_SIZE
+from overseer.core.filtering import OutputFilter
 from overseer.core.lines import Block, LineSplitter
 from overseer.core.process import Outcome, Stream
 from overseer.core.ring import RingBuffer
@@ -62,7 +64,13 @@ class Run:
         self._hold = hold
         self._worker: Worker | None = None
         self._flow: FlowControl | None = None
-        self._splitters = {stream: LineSplitter(task.line_size) for stream in STREAMS}
+        filters = task.handler.filters if task.handler is not None else {}
+        self._filters = {stream: OutputFilter(select) for stream, select in filters.items()}
+        self._splitters = {
+            # A condition sees a line whole, up to a limit of its own.
+            stream: LineSplitter(MAX_CONDITION_SIZE if stream in filters else task.line_size)
+            for stream in STREAMS
+        }
         self._encoders: dict[Stream, OutputEncoder] = {}
         self.alive = True
         self.intentional = False
@@ -131,6 +139,11 @@ class Run:
         self._task.run_gone(self)
 
     def _tell(self, stream: Stream, block: Block) -> None:
+        if stream in self._filters:
+            kept = self._filters[stream].apply(block)
+            if kept is None:
+                return
+            block = kept
         audience = self._task.tell_output(self._encoders[stream], block)
         if self._flow is not None and audience:
             self._flow.check(audience)

@@ -62,6 +62,8 @@ class FakeHandler:
     hold = False
     replay_buffer: int | None = None
     warnings: tuple[object, ...] = ()
+    filters: Mapping[str, object] = {}
+    secrets: tuple[str, ...] = ()
 
     def __init__(self, name: str, description: str = "Says it.") -> None:
         self.name = name

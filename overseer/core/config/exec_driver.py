@@ -22,8 +22,9 @@ from overseer.core.config.scalars import (
     octal,
 )
 from overseer.core.config.section import Report, Section
+from overseer.core.process import Stream
 from overseer.core.sizes import parse_size
-from overseer.core.yaml_source import Problem
+from overseer.core.yaml_source import Path, Problem, describe
 
 RLIMIT_NAMES = (
     *("as", "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile"),
@@ -41,6 +42,8 @@ class ParameterSpec:
 
     default: str | None = None
     description: str = ""
+    validate: str | None = None
+    secret: bool = False
 
     @property
     def required(self) -> bool:
@@ -52,8 +55,9 @@ class ParameterSpec:
 class ExecConfig:
     """What the exec driver runs and how.
 
-    ``entrypoint``, ``command``, the values of ``env`` and ``cwd`` are templates, uncompiled. In
-    ``rlimits``, values are ``(soft, hard)`` with ``None`` for "unlimited".
+    ``entrypoint``, ``command``, the values of ``env`` and ``cwd`` are templates, uncompiled; so are the
+    expressions in ``parameters`` and ``conditions``. In ``rlimits``, values are ``(soft, hard)`` with
+    ``None`` for "unlimited".
     """
 
     section: Section
@@ -70,6 +74,7 @@ class ExecConfig:
     nice: int | None
     rlimits: Mapping[str, tuple[int | None, int | None]]
     stop_signal: int
+    conditions: Mapping[Stream, str]
     warnings: tuple[Problem, ...] = ()
 
 
@@ -81,9 +86,36 @@ def parse_exec_config(section: Section) -> ExecConfig:
     report = Report()
     values = EXEC.read(section, report)
     report.check()
-    # Nothing but keys of later versions is in there.
-    del values["output"]
-    return ExecConfig(section=section, warnings=tuple(report.warnings), **values)
+    conditions = _conditions(values.pop("output"), values)
+    return ExecConfig(
+        section=section, conditions=conditions, warnings=tuple(report.warnings), **values
+    )
+
+
+def condition_path(section: Section, stream: Stream) -> Path:
+    """Return where the condition of a stream is written: there are two ways to spell it."""
+    nested: Path = ("output", stream, "condition")
+    return nested if section.at(*nested).value is not None else (f"{stream}_condition",)
+
+
+def _conditions(output: Mapping[str, Any] | None, values: dict[str, Any]) -> Mapping[Stream, str]:
+    """Return the conditions that were written, from both spellings."""
+    conditions: dict[Stream, str] = {}
+    streams: tuple[Stream, ...] = ("stdout", "stderr")
+    for stream in streams:
+        nested = ((output or {}).get(stream) or {}).get("condition")
+        flat = values.pop(f"{stream}_condition")
+        if text := nested or flat:
+            conditions[stream] = text
+    return conditions
+
+
+def _check_spellings(section: Section, values: Mapping[str, Any], report: Report) -> None:
+    for stream in ("stdout", "stderr"):
+        flat = section.at(f"{stream}_condition")
+        nested = section.at("output", stream, "condition").value
+        if flat.value and nested and flat.value != nested:
+            report.refuse(flat, f"{describe(flat.value)} disagrees with output.{stream}.condition")
 
 
 def _account(section: Section) -> str | int:
@@ -178,14 +210,12 @@ _PARAMETER = Group(
         Key(
             "validate",
             WRITTEN,
-            later=Later.REFUSED,
             description="CEL over `value`: which values are allowed",
         ),
         Key(
             "secret",
             BOOL,
             default=False,
-            later=Later.REFUSED,
             description="whether the value is hidden wherever it would be shown",
         ),
     ),
@@ -196,9 +226,7 @@ def _condition(name: str) -> Key:
     return Key(
         name,
         WRITTEN,
-        default="true",
-        harmless=("",),
-        later=Later.REFUSED,
+        default="",
         description="CEL over `output`: which lines are kept",
     )
 
@@ -291,4 +319,5 @@ EXEC = Group(
         _condition("stdout_condition"),
         _condition("stderr_condition"),
     ),
+    check=_check_spellings,
 )

@@ -541,16 +541,11 @@ def test_rlimits(text, limits):
          "parameters.m: expected a default or a mapping, got a list"),
         ("entrypoint: p, parameters: {m: {defualt: a}}",
          'parameters.m.defualt: unknown key, did you mean "default"?'),
-        ("entrypoint: p, parameters: {m: {validate: 'true'}}",
-         "parameters.m.validate: not in this version"),
-        ("entrypoint: p, parameters: {m: {secret: true}}",
-         "parameters.m.secret: not in this version"),
         ("entrypoint: p, stdin: pipe", "stdin: not in this version"),
         ("entrypoint: p, stdin: tty", 'stdin: expected one of null, pipe, got "tty"'),
         ("entrypoint: p, pty: true", "pty: not in this version"),
-        ("entrypoint: p, output: {stderr: {condition: 'false'}}",
-         "output.stderr.condition: not in this version"),
-        ("entrypoint: p, stdout_condition: 'false'", "stdout_condition: not in this version"),
+        ("entrypoint: p, stdout_condition: 'false', output: {stdout: {condition: 'true'}}",
+         'stdout_condition: "false" disagrees with output.stdout.condition'),
     ],
 )  # fmt: skip
 def test_one_problem_of_exec(text, problem):

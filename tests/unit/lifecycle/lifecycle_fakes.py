@@ -1,0 +1,354 @@
+"""What the lifecycle layer works with, as tests want it: workers that do as they are told, readers
+that remember everything, and a whole supervisor on a clock that stands still."""
+
+import json
+from collections.abc import Callable, Mapping
+from itertools import count
+from typing import Any
+
+from twisted.internet.task import Clock
+from zope.interface import implementer
+
+from overseer.core.process import Outcome, Stream
+from overseer.core.timestamps import format_timestamp
+from overseer.core.worker import WorkerEvents
+from overseer.drivers.interfaces import IActionHandler, ValidationError
+from overseer.lifecycle.subscriptions import Subscriptions
+from overseer.lifecycle.supervisor import RequestError, Retention, Supervisor
+from overseer.lifecycle.task import Starter, Surroundings
+from overseer.protocol.batch import Batch
+from overseer.protocol.messages import ActionInfo, PoolConfig, RetryPolicy
+
+EPOCH = 1_700_000_000_000_000
+LINE_SIZE = 1024
+
+Message = dict[str, Any]
+
+
+def decode_frames(frames: bytes) -> list[Message]:
+    """Take frames apart by the rules of RFC 6455 section 5.2, independently of overseer's own code."""
+    messages = []
+    while frames:
+        size, start = frames[1], 2
+        if size == 126:
+            size, start = int.from_bytes(frames[2:4], "big"), 4
+        elif size == 127:
+            size, start = int.from_bytes(frames[2:10], "big"), 10
+        messages.append(json.loads(frames[start : start + size]))
+        frames = frames[start + size :]
+    return messages
+
+
+# ------------------------------------------------------------------------------- expected messages
+
+
+def moment(seconds: float) -> str:
+    """What ``ts`` says ``seconds`` after the beginning of a test."""
+    return format_timestamp(EPOCH + int(seconds * 1_000_000))
+
+
+def started(task_id: str, pid: int, *, request_id: str = "", at: float = 0.0) -> Message:
+    return {
+        "type": "started",
+        "id": request_id,
+        "task_id": task_id,
+        "pid": pid,
+        "ts": moment(at),
+    }
+
+
+def output(
+    task_id: str, pid: int, seq: int, data: str, *, stream: Stream = "stdout", at: float = 0.0
+) -> Message:
+    return {
+        "type": "output",
+        "task_id": task_id,
+        "pid": pid,
+        "stream": stream,
+        "data": data,
+        "ts": moment(at),
+        "seq": seq,
+    }
+
+
+def exited(
+    task_id: str, pid: int, outcome: Outcome, *, intentional: bool = False, at: float = 0.0
+) -> Message:
+    message = {
+        "type": "exited",
+        "task_id": task_id,
+        "pid": pid,
+        "exit_code": outcome.exit_code,
+        "intentional": intentional,
+        "ts": moment(at),
+    }
+    if outcome.signal is not None:
+        message["signal"] = outcome.signal
+    return message
+
+
+def errored(task_id: str, pid: int, *, at: float = 0.0) -> Message:
+    return {
+        "type": "errored",
+        "task_id": task_id,
+        "pid": pid,
+        "exit_count": 1,
+        "ts": moment(at),
+        "reason": "unkillable",
+    }
+
+
+def error(request_id: str, message: str) -> Message:
+    return {"type": "error", "id": request_id, "message": message}
+
+
+# ------------------------------------------------------------------------------------------- fakes
+
+
+class Reader:
+    """A subscriber that remembers what it received and is as slow as a test says."""
+
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+        self.behind = False
+        self.stalled = False
+        self.progress = 0
+        self.waiting: list[Callable[[], object]] = []
+
+    def send_batch(self, batch: Batch) -> None:
+        self.messages += decode_frames(batch.frames)
+
+    def when_caught_up(self, callback: Callable[[], object]) -> None:
+        self.waiting.append(callback)
+
+    def forget(self, callback: Callable[[], object]) -> None:
+        if callback in self.waiting:
+            self.waiting.remove(callback)
+
+    def catch_up(self) -> None:
+        """Take everything that waits."""
+        self.behind = False
+        self.stalled = False
+        self.progress += 1
+        waiting, self.waiting = self.waiting, []
+        for callback in waiting:
+            callback()
+
+    def take(self) -> list[Message]:
+        """Return what was received since the last call."""
+        messages, self.messages = self.messages, []
+        return messages
+
+
+class BrokenReader(Reader):
+    """A subscriber that fails whenever it is sent something."""
+
+    def send_batch(self, batch: Batch) -> None:
+        raise RuntimeError("the reader is broken")
+
+
+class FakeWorker:
+    """A worker that remembers what was asked of it and lives as a test says.
+
+    ``phase`` is ``new``, ``failed``, ``running``, ``exited``, ``drained`` or ``gone``.
+    """
+
+    def __init__(self, task_id: str, params: Mapping[str, str], events: WorkerEvents) -> None:
+        self.task_id = task_id
+        self.params = params
+        self.calls: list[str | tuple[str, float]] = []
+        self.phase = "new"
+        self._events = events
+
+    @property
+    def alive(self) -> bool:
+        """Whether something of it is alive, or about to be."""
+        return self.phase not in ("failed", "gone")
+
+    # ------------------------------------------------------------------------------ what is asked
+
+    def start(self) -> None:
+        self.calls.append("start")
+
+    def terminate(self, grace: float) -> None:
+        self.calls.append(("terminate", grace))
+
+    def kill(self) -> None:
+        self.calls.append("kill")
+
+    def pause_output(self) -> None:
+        self.calls.append("pause_output")
+
+    def resume_output(self) -> None:
+        self.calls.append("resume_output")
+
+    def close_output(self) -> None:
+        self.calls.append("close_output")
+
+    # ------------------------------------------------------------------------------- what happens
+
+    def spawn(self, pid: int) -> None:
+        """The process runs now."""
+        self.phase = "running"
+        self._events.spawned(pid)
+
+    def fail(self, reason: str) -> None:
+        """The process could not be started."""
+        self.phase = "failed"
+        self._events.spawn_failed(reason)
+
+    def write(self, data: bytes, stream: Stream = "stdout") -> None:
+        """The process, or a leftover of it, writes."""
+        self._events.output(stream, data)
+
+    def exit(self, outcome: Outcome) -> None:
+        """The main process ends; a leftover may hold the pipes."""
+        self.phase = "exited"
+        self._events.exited(outcome)
+
+    def drain(self) -> None:
+        """The pipes are at their end."""
+        self.phase = "drained"
+        self._events.closed("stdout")
+        self._events.closed("stderr")
+        self._events.drained()
+
+    def vanish(self) -> None:
+        """The last leftover ends."""
+        self.phase = "gone"
+        self._events.gone()
+
+    def end(self, outcome: Outcome) -> None:
+        """All of it ends at once, as with most programs."""
+        self.exit(outcome)
+        self.drain()
+        self.vanish()
+
+    def finish(self) -> None:
+        """Come to the end from wherever it is."""
+        if self.phase == "new":
+            self.fail("the test is over")
+        if self.phase == "running":
+            self.exit(Outcome(0))
+        if self.phase == "exited":
+            self.drain()
+        if self.phase == "drained":
+            self.vanish()
+
+
+@implementer(IActionHandler)
+class FakeHandler:
+    """An action whose runs are fake workers."""
+
+    def __init__(self, name: str = "sleep") -> None:
+        self.name = name
+        self.stop_grace = 5.0
+        self.hold = True
+        self.replay_buffer: int | None = None
+        self.filters: dict[Stream, Any] = {}
+        self.secrets: tuple[str, ...] = ()
+        self.warnings: tuple[str, ...] = ()
+        self.workers: list[FakeWorker] = []
+
+    def describe(self) -> ActionInfo:
+        return ActionInfo(name=self.name, type="fake", task_pool=PoolConfig(), retry=RetryPolicy())
+
+    def validate(self, params: Mapping[str, str]) -> Mapping[str, str]:
+        if "wrong" in params:
+            raise ValidationError("params.wrong: no such parameter")
+        return {"seconds": "1", **params}
+
+    def create_worker(
+        self, task_id: str, params: Mapping[str, str], events: WorkerEvents
+    ) -> FakeWorker:
+        if params["seconds"] == "unrenderable":
+            raise ValidationError("params.seconds: cannot be rendered")
+        worker = FakeWorker(task_id, params, events)
+        self.workers.append(worker)
+        return worker
+
+
+def refusal(ask: Callable[[], object]) -> str:
+    """Return the text with which a request is refused."""
+    try:
+        ask()
+    except RequestError as refused:
+        return refused.message
+    return "not refused"
+
+
+class World:
+    """A supervisor with two actions, ``sleep`` and ``other``, at the beginning of time."""
+
+    def __init__(self, retention: Retention | None = None) -> None:
+        self.clock = Clock()
+        self.handler = FakeHandler()
+        self.other = FakeHandler("other")
+        numbers = count(1)
+        self.supervisor = Supervisor(
+            {"sleep": self.handler, "other": self.other},
+            Surroundings(
+                clock=self.clock,
+                now=self.now,
+                subscriptions=Subscriptions(),
+                line_size=LINE_SIZE,
+            ),
+            Retention() if retention is None else retention,
+            lambda: f"id-{next(numbers)}",
+        )
+
+    def now(self) -> int:
+        return EPOCH + int(self.clock.seconds() * 1_000_000)
+
+    def reader(self, task_id: str) -> Reader:
+        """Return a new reader that is subscribed to ``task_id``."""
+        reader = Reader()
+        self.supervisor.subscribe(reader, task_id)
+        return reader
+
+    def start(
+        self,
+        task_id: str | None = "a",
+        reader: Reader | None = None,
+        *,
+        action: str = "sleep",
+        request_id: str = "request",
+        params: Mapping[str, str] | None = None,
+    ) -> str:
+        """Ask for a start, as a client would whose messages ``reader`` receives."""
+
+        def fail(reason: str) -> None:
+            if reader is not None:
+                reader.messages.append(error(request_id, reason))
+
+        starter = Starter(request_id=request_id, subscriber=reader, fail=fail)
+        return self.supervisor.start(action, task_id, params or {}, starter)
+
+    def run(self, task_id: str = "a", pid: int = 7, reader: Reader | None = None) -> FakeWorker:
+        """Start a task and let its worker be spawned."""
+        self.start(task_id, reader)
+        self.worker.spawn(pid)
+        return self.worker
+
+    @property
+    def worker(self) -> FakeWorker:
+        """The newest worker of ``sleep``."""
+        return self.handler.workers[-1]
+
+    @property
+    def workers(self) -> list[FakeWorker]:
+        """All workers there ever were."""
+        return [*self.handler.workers, *self.other.workers]
+
+    def states(self) -> dict[str, str]:
+        """Return the state of every task, as ``list`` tells it."""
+        return {task.task_id: task.state for task in self.supervisor.list_tasks()}
+
+    def settle(self) -> None:
+        """Shut down and let every worker end; nothing may be left over afterwards."""
+        ended: list[None] = []
+        self.supervisor.shut_down().addCallback(ended.append)
+        for worker in self.workers:
+            worker.finish()
+        assert ended == [None], "something is still alive"
+        assert self.clock.getDelayedCalls() == []
