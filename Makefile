@@ -4,7 +4,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 CONFIG ?= examples/config.yaml
-SOURCES = $(shell find overseer twisted -name '*.py') pyproject.toml setup.py
+PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# With the folders, whose time changes when a file in them is deleted.
+SOURCES = $(shell find overseer twisted -name '*.py' -o -type d ! -name __pycache__) pyproject.toml setup.py
 
 .PHONY: run test test-slow test-all lint format bench clean help
 
@@ -16,19 +18,21 @@ help:
 	@echo "make lint       ruff and mypy"
 	@echo "make bench      compare with the plain Autobahn server"
 
-# A regular install, not an editable one: that hides the twistd plugin.
+# A regular install, not an editable one: that hides the twistd plugin. What an earlier one left in build/
+# would come along, deleted modules too.
 $(VENV)/installed: $(SOURCES)
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "overseer needs Python 3.11 or newer")'
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check '.[examples]'
+	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
+	rm -rf build
+	$(PIP) '.[examples]'
 	touch $@
 
 $(VENV)/test-installed: $(VENV)/installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check '.[examples,test]'
+	$(PIP) '.[examples,test]'
 	touch $@
 
 $(VENV)/lint-installed: $(VENV)/test-installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check '.[examples,test,lint]'
+	$(PIP) '.[examples,test,lint]'
 	touch $@
 
 run: $(VENV)/installed

@@ -11,7 +11,6 @@ import ast
 import difflib
 import importlib.util
 import re
-import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -27,8 +26,6 @@ from overseer import listeners, session, websocket
 from overseer.cli.help import ENVIRONMENT
 from overseer.core.config import exec_driver, policies, table
 from overseer.core.config.kinds import Group, Key, Kind, Later, ListOf, MapOf, Scalar
-from overseer.core.config.scalars import DURATION
-from overseer.core.durations import format_duration
 from overseer.core.sizes import format_size
 from overseer.core.template.functions import FUNCTIONS
 from overseer.lifecycle import flow, machine, supervisor
@@ -36,7 +33,7 @@ from overseer.process import descriptors, group, pipes
 from overseer.protocol import outbox
 from overseer.protocol.fields import FieldSpec, fields_of
 from overseer.protocol.messages import MESSAGES, REQUESTS, Message, Request, tag_of
-from overseer.web import connection, root
+from overseer.web import connection, root, routes
 
 DOCS = Path(__file__).resolve().parent
 BLOCK = re.compile(
@@ -150,7 +147,8 @@ def _request(request: type[Request]) -> str:
     answers = _code([*request.direct, *(["error"] if request.can_fail else [])])
     if any(field.name == "ack" for field in fields_of(request)):
         answers += ", and `ack` if it asks for one"
-    return f"### `{tag_of(request)}`\n\n{_summary(request)}\n\n{fields}\nIt is answered by: {answers}.\n"
+    answers += "." if request.for_viewers else ". A viewer may not use it."
+    return f"### `{tag_of(request)}`\n\n{_summary(request)}\n\n{fields}\nIt is answered by: {answers}\n"
 
 
 def _message(message: type[Message]) -> str:
@@ -293,15 +291,15 @@ def _walk(top: Group, prefix: str, later: Later | None) -> Iterator[tuple[str, K
         inner = _inner(key.kind)
         # The tables of policies.py are told once, and an action is told by itself.
         if inner is not None and inner is not table.ACTION:
-            below = f"{path}.NAME." if isinstance(key.kind, MapOf) else f"{path}."
-            yield from _walk(inner, below, key.later or later)
+            several = {MapOf: ".NAME", ListOf: "[]"}.get(type(key.kind), "")
+            yield from _walk(inner, f"{path}{several}.", key.later or later)
 
 
 def _inner(kind: Kind) -> Group | None:
     """Return the group of keys below a key."""
     if isinstance(kind, Group):
         return None if kind is policies.TASK_POOL else kind
-    if isinstance(kind, MapOf):
+    if isinstance(kind, MapOf | ListOf):
         return _inner(kind.item)
     if isinstance(kind, exec_driver._Parameter):
         return exec_driver._PARAMETER
@@ -320,25 +318,23 @@ def _expected(kind: Kind) -> str:
 
 
 def _default(key: Key) -> str:
-    value = key.default
     if key.required:
         return "*required*"
-    if isinstance(key.kind, Group | MapOf) or value is None or value in ("", (), {}):
+    if key.default is None or key.default in ("", (), {}):
         return ""
-    expected = _expected(key.kind)
-    if key.kind is DURATION:
-        text = re.sub(r"(?<=h)0m0s$|(?<=m)0s$", "", format_duration(value))
-    elif expected.startswith("a size"):
-        text = format_size(value)
-    elif expected.startswith("an octal number"):
-        text = f"{value:04o}"
-    elif expected.startswith("a signal"):
-        text = signal.Signals(value).name.removeprefix("SIG")
-    elif isinstance(value, tuple):
-        text = ", ".join(value)
-    else:
-        text = str(value).lower() if isinstance(value, bool) else str(value)
-    return f"`{text}`"
+    value = key.kind.written(key.default)
+    if isinstance(value, list):
+        return f"`{', '.join(value)}`"
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def paths() -> str:
+    """Return the table of the plain HTTP paths."""
+    rows = []
+    for route in routes.ROUTES:
+        answers = [f"{status}: {meaning}" for status, meaning in route.answers.items()]
+        rows.append((f"`{route.path}`", route.summary, "; ".join(answers)))
+    return _table(("path", "what it is", "answers"), rows)
 
 
 def environment() -> str:
@@ -456,6 +452,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "objects": objects,
     "types": kinds,
     "operations": operations,
+    "paths": paths,
     "top-level-keys": top_level_keys,
     "action-keys": action_keys,
     "exec-keys": exec_keys,

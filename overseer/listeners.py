@@ -33,7 +33,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from overseer.core.listen import Address, TcpAddress, UnixAddress
+from overseer.core.listen import Address, SocketAddress, TcpAddress, UnixAddress
 
 #: Clients that may wait to be accepted: all of them come back at once after a restart.
 BACKLOG = 1024
@@ -59,7 +59,7 @@ class ListenError(Exception):
 
 async def listen_all(
     reactor: IListenReactor,
-    addresses: Iterable[Address],
+    addresses: Iterable[SocketAddress],
     factory: IProtocolFactory,
     *,
     unix_mode: int = 0o600,
@@ -87,7 +87,7 @@ async def stop_listening(ports: Sequence[IListeningPort]) -> None:
         await stopped
 
 
-def websocket_url(address: Address, port: IListeningPort) -> str:
+def websocket_url(address: SocketAddress, port: IListeningPort) -> str:
     """Say what a client of this machine connects to, with the real port in place of 0.
 
     ``ws://127.0.0.1:8080/ws``, ``wss://…`` or ``ws+unix:///run/overseer.sock``.
@@ -135,7 +135,7 @@ class _PathError(Exception):
 
 
 async def _listen(
-    reactor: IListenReactor, address: Address, factory: IProtocolFactory, unix_mode: int
+    reactor: IListenReactor, address: SocketAddress, factory: IProtocolFactory, unix_mode: int
 ) -> IListeningPort:
     if isinstance(address, TcpAddress):
         # Twisted leaves it to a sysctl whether "::" takes IPv4 too, hence a socket of our own.

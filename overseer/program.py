@@ -11,8 +11,10 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from twisted.application.service import Service
@@ -22,7 +24,9 @@ from twisted.python.failure import Failure
 
 from overseer._version import __version__
 from overseer.core.config import Config, default_config, load_config
+from overseer.core.listen import StdioAddress, parse_listen
 from overseer.drivers.registry import built_in_drivers
+from overseer.listeners import ListenError
 from overseer.process import (
     Subreaper,
     raise_descriptor_limit,
@@ -56,7 +60,11 @@ def read_config(path: str | None, environment: Mapping[str, str] = os.environ) -
         raise ConfigFileError(f"cannot read the configuration {name}: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise ConfigFileError(f"{name}: expected UTF-8 text: {error.reason}") from None
-    return load_config(text, name, environment, built_in_drivers().check)
+    return load_config(text, name, environment, built_in_drivers().check, _read_file)
+
+
+def _read_file(name: str) -> str:
+    return Path(name).read_text(encoding="utf-8")
 
 
 class Program(Service):
@@ -70,18 +78,25 @@ class Program(Service):
 
     def __init__(self, reactor: Any, config: Config) -> None:
         self.exit_status = 0
+        self._stopping = False
         self._failure: Failure | None = None
         self._reactor = reactor
         # A clock that is set back would delay every timer, the SIGKILL after a grace too.
         reactor.seconds = time.monotonic
         self._limit = raise_descriptor_limit()
-        self._overseer = OverseerService(reactor, config, descriptor_limit=self._limit.before)
+        self._overseer = OverseerService(
+            reactor,
+            config,
+            descriptor_limit=self._limit.before,
+            stdio=_take_stdio() if uses_stdio(config) else (0, 1),
+        )
         self._subreaper = Subreaper(reactor, self._overseer.spawner)
 
     def startService(self) -> None:
         """Start the daemon.
 
         :raises overseer.listeners.ListenError: when an address cannot be listened on.
+        :raises overseer.eventlog.LogFileError: when the event log cannot be opened.
         """
         super().startService()
         # Neither survives the fork of a daemon going to the background, so not before.
@@ -89,16 +104,18 @@ class Program(Service):
         self._subreaper.start()
         # Without a handler it would end the daemon at once and leave every task running.
         signal.signal(signal.SIGHUP, self._hang_up)
+        # By then the reactor has set its own handlers.
+        self._reactor.callWhenRunning(self._take_stop_signals)
         self._overseer.startService()
         self._overseer.started.addCallbacks(self._announce, self._give_up)
+        self._overseer.ended.addCallback(lambda _: self._reactor.stop())
         if self._failure is not None:
             self._failure.raiseException()
 
     def stopService(self) -> Deferred[None]:
-        """Stop in order; a second signal from here on ends every process at once."""
+        """Stop in order; another signal ends every process at once."""
         super().stopService()
-        for number in _STOP_SIGNALS:
-            signal.signal(number, self._kill)
+        self._stopping = True
         self._log.info("shutting down: {count} tasks to end", count=self._overseer.supervisor.alive)
         return self._overseer.stopService().addCallback(self._stopped)
 
@@ -128,10 +145,44 @@ class Program(Service):
         self._log.info("stopped")
 
     def _hang_up(self, _number: int, _frame: object) -> None:
+        self._reactor.callFromThread(self._overseer.reopen_log)
         self._reactor.callFromThread(self._log.warn, "SIGHUP: reload is not in this version")
 
-    def _kill(self, _number: int, _frame: object) -> None:
-        self._reactor.callFromThread(self._overseer.kill)
+    def _take_stop_signals(self) -> None:
+        for number in _STOP_SIGNALS:
+            handler = signal.getsignal(number)
+            if callable(handler):
+                signal.signal(number, partial(self._stop_signalled, handler))
+
+    def _stop_signalled(
+        self, first: Callable[[int, FrameType | None], object], number: int, frame: FrameType | None
+    ) -> None:
+        if self._stopping:
+            self._reactor.callFromThread(self._overseer.kill)
+            return
+        self._stopping = True
+        first(number, frame)
+
+
+def uses_stdio(config: Config) -> bool:
+    """Return whether a client on stdin and stdout is listened to."""
+    return StdioAddress() in map(parse_listen, config.listen)
+
+
+def _take_stdio() -> tuple[int, int]:
+    """Return stdin and stdout for the client alone: what anybody else prints goes to stderr from now on.
+
+    :raises overseer.listeners.ListenError: when one of them is closed.
+    """
+    try:
+        mine = os.dup(0), os.dup(1)
+        nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        os.dup2(nothing, 0)
+        os.close(nothing)
+        os.dup2(2, 1)
+    except OSError as error:
+        raise ListenError(StdioAddress(), error.strerror or str(error)) from None
+    return mine
 
 
 def complain(message: object) -> None:

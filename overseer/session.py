@@ -12,6 +12,7 @@ import msgspec
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from overseer.core.tokens import Role
 from overseer.lifecycle.subscriptions import EVERY_TASK
 from overseer.lifecycle.supervisor import RequestError, Supervisor
 from overseer.lifecycle.task import Starter, Task
@@ -37,6 +38,7 @@ from overseer.protocol.messages import (
     Tasks,
     Unsubscribe,
     Unsubscribed,
+    tag_of,
 )
 from overseer.protocol.outbox import Outbox
 
@@ -51,6 +53,7 @@ class Session:
 
     :param manifest: gives the manifest as JSON.
     :param read_requests: told whether more requests may be read from the client.
+    :param role: what the client may ask for; held here, so that it holds over every transport.
     """
 
     _log = Logger()
@@ -62,7 +65,10 @@ class Session:
         clock: IReactorTime,
         manifest: Callable[[], bytes],
         read_requests: Callable[[bool], object],
+        *,
+        role: Role,
     ) -> None:
+        self._role = role
         self._supervisor = supervisor
         self._outbox = outbox
         self._clock = clock
@@ -73,6 +79,7 @@ class Session:
         self._reading = True
         self._turn: IDelayedCall | None = None
         self._closed = False
+        self._finished: Callable[[], object] | None = None
 
     def receive(self, data: bytes) -> None:
         """Take one message from the client."""
@@ -86,6 +93,11 @@ class Session:
         """The client has taken something: go on if it was too far behind."""
         if self._requests and self._turn is None and not self._closed:
             self._turn = self._clock.callLater(0, self._work)
+
+    def finish(self, finished: Callable[[], object]) -> None:
+        """No more requests come: call ``finished`` once those that came are worked off."""
+        self._finished = finished
+        self._check_finished()
 
     def close(self) -> None:
         """The client is gone."""
@@ -110,6 +122,11 @@ class Session:
                 self._turn = self._clock.callLater(0, self._work)
                 break
         self._regulate()
+        self._check_finished()
+
+    def _check_finished(self) -> None:
+        if self._finished is not None and not self._requests:
+            self._finished()
 
     def _regulate(self) -> None:
         reading = self._backlog_size <= BACKLOG_SIZE
@@ -122,6 +139,10 @@ class Session:
             request = decode_request(data)
         except BadRequest as error:
             self._send(Error(error.id, error.message))
+            return
+        if self._role != "admin" and not request.for_viewers:
+            reason = f'not permitted: "{tag_of(type(request))}" needs the role admin'
+            self._send(Error(request.id, f"{reason}, this client is a {self._role}"))
             return
         try:
             _HANDLERS[type(request)](self, request)

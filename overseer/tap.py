@@ -12,8 +12,9 @@ from twisted.python import usage
 from overseer._version import __version__
 from overseer.cli.help import ENVIRONMENT
 from overseer.core.config import ConfigError
+from overseer.eventlog import LogFileError
 from overseer.listeners import ListenError
-from overseer.program import ConfigFileError, Program, complain, read_config
+from overseer.program import ConfigFileError, Program, complain, read_config, uses_stdio
 
 
 class Options(usage.Options):
@@ -41,7 +42,13 @@ def makeService(options: Options) -> IService:
     # twistd tells of a service that cannot start by the way Python ends.
     sys.excepthook = _explain
     try:
-        program = Program(reactor, read_config(options["config"]))
+        config = read_config(options["config"])
+        if uses_stdio(config) and not (options.parent and options.parent["nodaemon"]):
+            complain(
+                'listen "stdio": a daemon in the background has no stdin: use twistd --nodaemon'
+            )
+            raise SystemExit(1)
+        program = Program(reactor, config)
     except (ConfigError, ConfigFileError) as error:
         complain(error)
         raise SystemExit(1) from None
@@ -50,7 +57,7 @@ def makeService(options: Options) -> IService:
 
 
 def _explain(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    if isinstance(error, ListenError):
+    if isinstance(error, ListenError | LogFileError):
         complain(error)
     else:
         sys.__excepthook__(kind, error, trace)

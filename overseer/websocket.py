@@ -19,16 +19,16 @@ from autobahn.util import encode_truncate
 from autobahn.websocket.protocol import PreparedMessage
 from autobahn.websocket.types import ConnectionRequest
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
+from overseer.core.access import SUBPROTOCOL
 from overseer.lifecycle.supervisor import Supervisor
+from overseer.producer import OutboxProducer
 from overseer.protocol.outbox import Outbox, SendBudget
 from overseer.session import Session
 
-SUBPROTOCOL = "overseer.v1"
 HANDSHAKE_TIMEOUT = 10
 PING_INTERVAL = 30
 PING_TIMEOUT = 20
@@ -57,27 +57,6 @@ class _ReadyFrames(PreparedMessage):
     def __init__(self, frames: bytes) -> None:
         self.payloadHybi = frames
         self.doNotCompress = True
-
-
-@implementer(IPushProducer)
-class _Flow:
-    """Tells an outbox when the transport takes data and when it does not."""
-
-    def __init__(self, outbox: Outbox, taken: Callable[[], object]) -> None:
-        self._outbox = outbox
-        self._taken = taken
-
-    def pauseProducing(self) -> None:
-        """Queue from now on."""
-        self._outbox.pause()
-
-    def resumeProducing(self) -> None:
-        """Send what is queued."""
-        self._outbox.resume()
-        self._taken()
-
-    def stopProducing(self) -> None:
-        """The connection is lost; ``onClose`` follows."""
 
 
 class ClientProtocol(WebSocketServerProtocol):
@@ -112,10 +91,11 @@ class ClientProtocol(WebSocketServerProtocol):
             factory.reactor,
             factory.manifest,
             self._read_requests,
+            role=self.transport.role,
         )
         # Behind a Site the HTTP channel is still registered with the transport.
         self.transport.unregisterProducer()
-        self.transport.registerProducer(_Flow(self._outbox, self._taken), True)
+        self.transport.registerProducer(OutboxProducer(self._outbox, self._taken), True)
         factory.clients.add(self)
 
     def dataReceived(self, data: bytes) -> None:

@@ -2,6 +2,8 @@
 # Runs `make test` on every CPython >= 3.11 found on PATH or under pyenv, each in an environment of its own.
 set -u
 cd "$(dirname "$0")/.."
+# Nobody shall need a compiler, on any of them.
+export PIP_ONLY_BINARY=:all:
 tested=""
 failed=""
 for python in $(ls -d "${PYENV_ROOT:-$HOME/.pyenv}"/versions/*/bin/python 2>/dev/null) \

@@ -23,7 +23,11 @@ ALLOWED = {
     "session.py": {"core", "protocol", "lifecycle", "session"},
     "web": {"core", "web"},
     "listeners.py": {"core", "listeners"},
-    "websocket.py": {"core", "protocol", "lifecycle", "session", "websocket"},
+    "interfaces.py": {"core", "interfaces"},
+    "producer.py": {"protocol", "producer"},
+    "websocket.py": {"core", "protocol", "lifecycle", "producer", "session", "websocket"},
+    "stdio.py": {"core", "protocol", "lifecycle", "producer", "session", "stdio"},
+    "eventlog.py": {"core", "protocol", "eventlog"},
 }
 PURE = ("core", "protocol")
 # Clocks, files, randomness and the operating system stay outside the pure parts.

@@ -1,4 +1,4 @@
-"""The ``overseer`` command: runs the daemon in the foreground."""
+"""The ``overseer`` command: runs the daemon in the foreground, or does what its first word says."""
 
 import argparse
 from collections.abc import Sequence
@@ -10,6 +10,10 @@ from overseer.cli.help import ENVIRONMENT
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 1 for a daemon that could not start."""
     options = _parser().parse_args(arguments)
+    if options.command == "schema":
+        from overseer.cli.schema import print_schema  # noqa: PLC0415  # see below
+
+        return print_schema()
     if options.list_handlers:
         from overseer.drivers.registry import built_in_drivers  # noqa: PLC0415  # see below
 
@@ -17,12 +21,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     from overseer.cli.run import run  # noqa: PLC0415  # --help and --version need no Twisted
 
-    return run(options.config)
+    return run(options.config, options.log_format)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="overseer",
+        usage="overseer [OPTIONS] [COMMAND]",
         description="Start processes for WebSocket clients and stream what they print.",
         epilog=ENVIRONMENT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -36,6 +41,12 @@ def _parser() -> argparse.ArgumentParser:
         help="YAML configuration; without it ./config.yaml if there is one",
     )
     parser.add_argument(
+        "--log-format",
+        choices=("text", "json"),
+        default="text",
+        help="what the daemon logs to stderr: lines of text, or of JSON",
+    )
+    parser.add_argument(
         "--list-handlers",
         "-list-handlers",
         action="store_true",
@@ -44,4 +55,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--version", "-version", action="version", version=f"overseer {__version__}"
     )
+    commands = parser.add_subparsers(
+        dest="command", metavar="COMMAND", title="other commands", prog="overseer"
+    )
+    commands.add_parser("schema", help="print the JSON Schema of the configuration file")
     return parser

@@ -3,22 +3,24 @@
 import sys
 
 from twisted.internet import reactor
-from twisted.logger import globalLogBeginner, textFileLogObserver
+from twisted.logger import globalLogBeginner
 
+from overseer.cli.log_format import OBSERVERS
 from overseer.core.config import ConfigError
+from overseer.eventlog import LogFileError
 from overseer.listeners import ListenError
 from overseer.program import ConfigFileError, Program, complain, read_config
 
 
-def run(config_path: str | None) -> int:
+def run(config_path: str | None, log_format: str) -> int:
     """Run the daemon until a signal ends it; return the exit status."""
     globalLogBeginner.beginLoggingTo(
-        [textFileLogObserver(sys.stderr)], redirectStandardIO=False, discardBuffer=True
+        [OBSERVERS[log_format](sys.stderr)], redirectStandardIO=False, discardBuffer=True
     )
     try:
         program = Program(reactor, read_config(config_path))
         program.startService()
-    except (ConfigError, ConfigFileError, ListenError) as error:
+    except (ConfigError, ConfigFileError, ListenError, LogFileError) as error:
         complain(error)
         return 1
     reactor.addSystemEventTrigger("before", "shutdown", program.stopService)

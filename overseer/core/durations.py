@@ -19,6 +19,10 @@ _NANOSECONDS = {
     "h": 3_600_000_000_000,
 }
 _SECOND = _NANOSECONDS["s"]
+
+DURATION_PATTERN = rf"^\+?(0|(([0-9]+\.?[0-9]*|\.[0-9]+)({'|'.join(_NANOSECONDS)}))+)$"
+"""A duration that is not negative, as a regular expression for JSON Schemas."""
+
 _SMALLEST, _LARGEST = -(2**63), 2**63 - 1
 
 _PART = re.compile(r"(?P<whole>[0-9]*)(?:\.(?P<fraction>[0-9]*))?(?P<unit>[^0-9.]*)")

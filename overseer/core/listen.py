@@ -1,4 +1,4 @@
-"""What one ``listen`` string means: a TCP address, a Unix socket, or a Twisted endpoint.
+"""What one ``listen`` string means: a TCP address, a Unix socket, stdio, or a Twisted endpoint.
 
 The forms are those of protocol.md section 1, row "listeners". A string that could be read in two
 ways is read as that row says: ``unix:`` is overseer's own Unix socket (private by default), never
@@ -53,7 +53,16 @@ class EndpointAddress:
         return self.description
 
 
-Address: TypeAlias = TcpAddress | UnixAddress | EndpointAddress
+@attrs.frozen
+class StdioAddress:
+    """Standard input and output: one client, the one who started the daemon."""
+
+    def __str__(self) -> str:
+        return "stdio"
+
+
+SocketAddress: TypeAlias = TcpAddress | UnixAddress | EndpointAddress
+Address: TypeAlias = SocketAddress | StdioAddress
 
 
 def parse_listen(text: str) -> Address:
@@ -61,8 +70,10 @@ def parse_listen(text: str) -> Address:
 
     :raises ValueError: with a message that starts with ``listen:`` and names the string.
     """
-    if text.partition(":")[0] == "stdio":
-        raise ValueError("listen: stdio: not in this version")
+    if text == "stdio":
+        return StdioAddress()
+    if text.startswith("stdio:"):
+        raise ValueError(f'listen: stdio takes no options, got "{text}"')
     if text.startswith(("/", "./", "../")):
         return UnixAddress(text)
     if text.startswith("unix:"):
@@ -84,7 +95,7 @@ def reaches_beyond_loopback(address: Address) -> bool:
     the answer decides about a warning, so it errs on that side.
     """
     match address:
-        case UnixAddress():
+        case UnixAddress() | StdioAddress():
             return False
         case TcpAddress(host=host):
             return not _is_loopback(host)

@@ -22,6 +22,9 @@ _BYTES = {
 }
 _LARGEST = 2**63 - 1
 
+SIZE_PATTERN = rf"^[0-9]{{1,19}}(\.[0-9]{{1,19}})? ?({'|'.join(filter(None, _BYTES))})?$"
+"""A size, as a regular expression for JSON Schemas."""
+
 # No size that fits has more digits; the bound keeps a hostile text cheap.
 _SIZE = re.compile(r"(?P<whole>[0-9]{1,19})(?:\.(?P<fraction>[0-9]{1,19}))? ?(?P<unit>[A-Za-z]*)")
 

@@ -129,6 +129,14 @@ class Document:
             place = child
         return place.line
 
+    def with_text(self, path: Path, text: str) -> "Document":
+        """Return a document that holds nothing but ``text``, at the same path and line as here."""
+        line = self.line(path)
+        place = Place(line, Node(text, text))
+        for step in reversed(path):
+            place = Place(line, Node({}, children={step: place}))
+        return Document(self.source, place)
+
     def problem(self, path: Path, text: str) -> Problem:
         """Return a problem that names the place of ``path``."""
         line = self.line(path)

@@ -4,7 +4,8 @@ A subscription is to a task id, whether or not there is such a task yet, or to `
 future. The two are independent, and a subscriber with both still gets each event once.
 """
 
-from typing import Protocol
+from collections.abc import Callable, Iterable
+from typing import Protocol, TypeAlias
 
 from twisted.logger import Logger
 
@@ -43,12 +44,17 @@ class Callback(Protocol):
         """Call it."""
 
 
+Sink: TypeAlias = Callable[[Batch], object]
+"""Takes every batch of every task, once; never blocks. Nobody waits for it: it is no part of any audience."""
+
+
 class Subscriptions:
-    """All subscriptions of one daemon."""
+    """All subscriptions of one daemon, and its sinks."""
 
     _log = Logger()
 
-    def __init__(self) -> None:
+    def __init__(self, sinks: Iterable[Sink] = ()) -> None:
+        self._sinks = tuple(sinks)
         self._by_task: dict[str, dict[Subscriber, None]] = {}
         self._to_every_task: dict[Subscriber, None] = {}
         self._of_subscriber: dict[Subscriber, set[str]] = {}
@@ -103,6 +109,8 @@ class Subscriptions:
         for subscriber in audience:
             if subscriber is not besides:
                 self.send(subscriber, batch)
+        for sink in self._sinks:
+            self._pour(sink, batch)
         return audience
 
     def send(self, subscriber: Subscriber, batch: Batch) -> None:
@@ -111,6 +119,12 @@ class Subscriptions:
             subscriber.send_batch(batch)
         except Exception:
             self._log.failure("a subscriber of {task_id} failed", task_id=batch.task_id)
+
+    def _pour(self, sink: Sink, batch: Batch) -> None:
+        try:
+            sink(batch)
+        except Exception:
+            self._log.failure("a sink of {task_id} failed", task_id=batch.task_id)
 
     def _end(self, subscriber: Subscriber, task_id: str) -> None:
         if task_id == EVERY_TASK:

@@ -4,6 +4,7 @@ One reading serves the decoder, the manifest and the documents, so that they can
 """
 
 import functools
+from collections.abc import Iterable
 from typing import Any
 
 import attrs
@@ -55,6 +56,24 @@ def fields_of(struct: type[msgspec.Struct]) -> tuple[FieldSpec, ...]:
             attrs.evolve(spec, name=field.encode_name, required=field.required, default=default)
         )
     return tuple(specs)
+
+
+def named_types(structs: Iterable[type[msgspec.Struct]]) -> dict[str, FieldSpec]:
+    """Return the enums and structs within the fields of ``structs``, however deep, by their names."""
+    found: dict[str, FieldSpec] = {}
+
+    def visit(field: FieldSpec) -> None:
+        if field.item is not None:
+            visit(field.item)
+        if field.type_name and field.type_name not in found:
+            found[field.type_name] = field
+            for inner in fields_of(field.struct) if field.struct is not None else ():
+                visit(inner)
+
+    for struct in structs:
+        for field in fields_of(struct):
+            visit(field)
+    return dict(sorted(found.items()))
 
 
 def _read(kind: types.Type) -> FieldSpec:

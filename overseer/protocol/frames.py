@@ -31,3 +31,27 @@ def head_size(size: int) -> int:
 def text_frame(payload: bytes) -> bytes:
     """Return one whole text frame."""
     return frame_head(len(payload)) + payload
+
+
+def payloads(frames: bytes) -> list[bytes]:
+    """Return the payloads of whole frames that this module made."""
+    found = []
+    position, end = 0, len(frames)
+    while position < end:
+        size = frames[position + 1]
+        if size < _SHORT_LIMIT:
+            position += _SHORT_HEAD
+        elif size == _SHORT_LIMIT:
+            size = frames[position + 2] << 8 | frames[position + 3]
+            position += _MEDIUM_HEAD
+        else:
+            size = int.from_bytes(frames[position + 2 : position + _LONG_HEAD])
+            position += _LONG_HEAD
+        found.append(frames[position : position + size])
+        position += size
+    return found
+
+
+def to_lines(frames: bytes) -> bytes:
+    """Return the payloads of whole frames as lines; JSON has no newline of its own."""
+    return b"\n".join([*payloads(frames), b""])

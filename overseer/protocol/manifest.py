@@ -3,13 +3,13 @@
 Keys, types and hints are those of v2's document, which generic clients read.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import attrs
 import msgspec
 
-from overseer.protocol.fields import FieldSpec, fields_of
+from overseer.protocol.fields import FieldSpec, fields_of, named_types
 from overseer.protocol.messages import (
     MESSAGES,
     REQUESTS,
@@ -48,21 +48,22 @@ def build_manifest(version: str, description: str, actions: Iterable[ActionInfo]
     }
 
 
+def name_of(message: type[Message]) -> str:
+    """Return what documents call a message: one whose tag is also a request's gets a suffix, as in v2."""
+    tag = tag_of(message)
+    return f"{tag}_response" if tag in map(tag_of, REQUESTS) else tag
+
+
 def _messages() -> dict[str, Any]:
-    requests = {tag_of(request) for request in REQUESTS}
-    described = {tag_of(request): _request(request) for request in REQUESTS}
-    for message in MESSAGES:
-        name = tag_of(message)
-        # One name in both directions: the server's gets a suffix, as in v2.
-        described[f"{name}_response" if name in requests else name] = _message(message)
-    return described
+    requests = {tag_of(request): _request(request) for request in REQUESTS}
+    return requests | {name_of(message): _message(message) for message in MESSAGES}
 
 
 def _request(request: type[Request]) -> dict[str, Any]:
     tag = {"type": "string", "required": True, "default": tag_of(request), "ui_hint": "hidden"}
     return {
         "direction": "c2s",
-        "description": _summary(request),
+        "description": summary(request),
         "fields": {"type": tag, **_described(request)},
     }
 
@@ -71,7 +72,7 @@ def _message(message: type[Message]) -> dict[str, Any]:
     return {
         "direction": "s2c",
         "delivery": message.delivery,
-        "description": _summary(message),
+        "description": summary(message),
         "fields": {"type": {"type": "string", "ui_hint": "hidden"}, **_described(message)},
     }
 
@@ -127,34 +128,23 @@ def _operation(request: type[Request]) -> dict[str, Any]:
         responses["side_effects"] = {
             delivery: list(names) for delivery, names in request.side_effects.items()
         }
-    return {"send": tag_of(request), "responses": responses, "notes": _summary(request)}
+    return {"send": tag_of(request), "responses": responses, "notes": summary(request)}
 
 
 def _types() -> dict[str, Any]:
     types: dict[str, Any] = {}
-    for struct in (*REQUESTS, *MESSAGES):
-        for field in _reachable(fields_of(struct)):
-            if field.kind == "enum":
-                types[field.type_name] = {"type": "enum", "values": list(field.values)}
-            elif field.struct is not None:
-                types[field.type_name] = {
-                    "type": "object",
-                    "description": _summary(field.struct),
-                    "fields": _described(field.struct),
-                }
-    return dict(sorted(types.items()))
+    for name, field in named_types((*REQUESTS, *MESSAGES)).items():
+        if field.struct is None:
+            types[name] = {"type": "enum", "values": list(field.values)}
+        else:
+            types[name] = {
+                "type": "object",
+                "description": summary(field.struct),
+                "fields": _described(field.struct),
+            }
+    return types
 
 
-def _reachable(fields: Iterable[FieldSpec]) -> Iterator[FieldSpec]:
-    """Yield every named type that these fields lead to."""
-    for field in fields:
-        if field.item is not None:
-            yield from _reachable((field.item,))
-        if field.struct is not None:
-            yield from _reachable(fields_of(field.struct))
-        if field.type_name:
-            yield field
-
-
-def _summary(struct: type[msgspec.Struct]) -> str:
+def summary(struct: type[msgspec.Struct]) -> str:
+    """Return what a message or an object within one is about, in a sentence or two."""
     return (struct.__doc__ or "").strip()

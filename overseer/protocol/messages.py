@@ -123,6 +123,7 @@ class Request(Struct, tag_field="type"):
     direct: ClassVar[tuple[str, ...]]
     side_effects: ClassVar[dict[Delivery, tuple[str, ...]]] = {}
     can_fail: ClassVar[bool] = True
+    for_viewers: ClassVar[bool] = False
 
     id: RequestId
 
@@ -162,6 +163,7 @@ class List(Request, tag="list"):
 
     operation = "list_tasks"
     direct = ("tasks",)
+    for_viewers = True
 
     since: Annotated[
         int | None, _field("Only tasks that were created or changed since.", "timestamp")
@@ -176,6 +178,7 @@ class Replay(Request, tag="replay"):
 
     operation = "replay_task"
     direct = ("output",)
+    for_viewers = True
 
     task_id: TaskId
     since: Since | None = None
@@ -188,6 +191,7 @@ class Subscribe(Request, tag="subscribe"):
 
     operation = "subscribe_task"
     direct = ("subscribed",)
+    for_viewers = True
 
     task_id: TaskId
     since_seq: SinceSeq | None = None
@@ -201,6 +205,7 @@ class Unsubscribe(Request, tag="unsubscribe"):
 
     operation = "unsubscribe_task"
     direct = ("unsubscribed",)
+    for_viewers = True
 
     task_id: TaskId
 
@@ -210,6 +215,7 @@ class Describe(Request, tag="describe"):
 
     operation = "describe_actions"
     direct = ("actions",)
+    for_viewers = True
 
     action: Annotated[str | None, _field("Only this action.")] = None
 
@@ -219,6 +225,7 @@ class Manifest(Request, tag="manifest"):
 
     operation = "get_manifest"
     direct = ("manifest",)
+    for_viewers = True
     can_fail = False
 
 

@@ -19,6 +19,8 @@ from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
 from twisted.web.server import Site
 
+from overseer.core.tokens import Role
+
 #: Seconds for a request from its first byte to its last, TLS handshake included.
 REQUEST_DEADLINE = 10.0
 #: Seconds for the peer to take the rest of an answer once the connection is to be closed.
@@ -30,12 +32,13 @@ OVERFLOW = 64
 class Connection(ProtocolWrapper):
     """One open connection, whatever is spoken on it.
 
-    ``surplus`` tells that it is beyond the limit and only here to be told so.
+    ``surplus`` tells that it is beyond the limit and only here to be told so, ``role`` what the client may do.
     """
 
     factory: "Connections"
     transport: ITCPTransport  # or a Unix socket, which can be aborted just so
     surplus = False
+    role: Role = "viewer"
     _deadline: IDelayedCall | None = None
     _is_http = True
 
@@ -68,8 +71,9 @@ class Connection(ProtocolWrapper):
         """Stop the clock: the whole request is here."""
         self._clear_deadline()
 
-    def leave_http(self) -> None:
-        """From now on the protocol that takes over keeps its own time."""
+    def leave_http(self, role: Role) -> None:
+        """From now on the protocol that takes over keeps its own time, and to ``role``."""
+        self.role = role
         self._clear_deadline()
         self._is_http = False
 

@@ -21,10 +21,14 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from overseer.core.access import AccessRules, Refusal, RequestHead
+from overseer.core.tokens import Identity
 from overseer.web.connection import Connection, Connections
+from overseer.web.routes import HEALTH, READY, WEBSOCKET, Route
 
 #: Seconds for which an idle connection is kept open between two requests.
 IDLE_TIMEOUT = 60
+#: The status of a request that needs a token, which names how to send one (RFC 6750 section 3).
+UNAUTHORIZED = 401
 
 _log = Logger()
 
@@ -46,7 +50,7 @@ def json_answer(status: int, value: Mapping[str, object]) -> Answer:
 class Root(Resource):
     """Asks the access rules, then answers by the request's exact path.
 
-    ``routes`` maps a path to what computes its answer, at once, for GET and HEAD.
+    ``routes`` maps a route to what computes its answer, at once, for GET and HEAD.
     """
 
     isLeaf = True
@@ -55,55 +59,65 @@ class Root(Resource):
         self,
         *,
         websocket_factory: WebSocketServerFactory,
-        routes: Mapping[str, Callable[[], Answer]],
+        routes: Mapping[Route, Callable[[], Answer]],
         access: AccessRules,
     ) -> None:
         super().__init__()
         self._websocket = WebSocketResource(websocket_factory)
-        self._routes = routes
+        self._answers = {route.path: answer for route, answer in routes.items()}
         self._access = access
 
     def render(self, request: "SiteRequest") -> int:
         """Answer the request, or hand its connection to the WebSocket."""
-        refusal = self._refusal(request)
-        if refusal is not None:
+        admission = self._admit(request)
+        if isinstance(admission, Refusal):
             _log.info(  # what the client chose is shown escaped: no control characters in logs
                 "refused {method} {path} from {peer}: {status} {reason!r}",
                 method=request.method,
                 path=request.path,
                 peer=_peer(request) or "a Unix socket",
-                status=refusal.status,
-                reason=refusal.reason,
+                status=admission.status,
+                reason=admission.reason,
             )
-            request.answer(json_answer(refusal.status, {"error": refusal.reason}), close=True)
+            if admission.status == UNAUTHORIZED:
+                request.setHeader("WWW-Authenticate", "Bearer")
+            answer = json_answer(admission.status, {"error": admission.reason})
+            request.answer(answer, close=True)
             return NOT_DONE_YET
         path = request.path.decode("latin-1")
-        known = path == "/ws" or path in self._routes
+        known = path == WEBSOCKET.path or path in self._answers
         if not known:
             request.answer(json_answer(404, {"error": "not found", "path": path}))
         elif request.method not in {b"GET", b"HEAD"}:
             request.setHeader("Allow", "GET, HEAD")
             request.answer(json_answer(405, {"error": "method not allowed"}))
-        elif path == "/ws":
-            self._upgrade(request)
+        elif path == WEBSOCKET.path:
+            self._upgrade(request, admission)
         else:
-            request.answer(self._routes[path]())
+            request.answer(self._answers[path]())
         return NOT_DONE_YET
 
-    def _refusal(self, request: "SiteRequest") -> Refusal | None:
-        refusal = self._access.refusal(_head(request))
-        if refusal is None and request.connection.surplus:
+    def _admit(self, request: "SiteRequest") -> Identity | Refusal:
+        admission = self._access.admit(_head(request))
+        if isinstance(admission, Identity) and request.connection.surplus:
             return Refusal(503, "too many connections")
-        return refusal
+        return admission
 
-    def _upgrade(self, request: "SiteRequest") -> None:
+    def _upgrade(self, request: "SiteRequest", client: Identity) -> None:
         upgrade = ",".join(_header(request, "Upgrade")).lower()
         asks = "websocket" in (token.strip() for token in upgrade.split(","))
         if not (asks and request.method == b"GET" and request.clientproto == b"HTTP/1.1"):
             # Health checks in the field look for these words.
             request.answer(json_answer(400, {"error": "Bad Request: /ws speaks WebSocket only"}))
             return
-        request.connection.leave_http()
+        if client.name:
+            _log.info(
+                "{name} ({role}) connects from {peer}",
+                name=client.name,
+                role=client.role,
+                peer=_peer(request),
+            )
+        request.connection.leave_http(client.role)
         if self._websocket.render(request) is not NOT_DONE_YET:
             # The factory built no protocol.
             request.answer(json_answer(503, {"error": "no new clients are taken"}), close=True)
@@ -171,7 +185,7 @@ class QuietSite(Site):
 def make_site(
     *,
     websocket_factory: WebSocketServerFactory,
-    manifest: Callable[[], bytes],
+    documents: Mapping[Route, Callable[[], bytes]],
     ready: Callable[[], bool],
     access: AccessRules,
     connections: int,
@@ -179,8 +193,8 @@ def make_site(
 ) -> Connections:
     """Return the factory to listen with: ``/ws`` and the plain paths, within ``connections``.
 
-    ``manifest`` gives the JSON of ``/ws/manifest``, ``ready`` whether clients may count on this
-    daemon now.
+    ``documents`` gives the bodies of routes that always answer 200, ``ready`` whether clients may count
+    on this daemon now.
     """
 
     def readiness() -> Answer:
@@ -193,9 +207,9 @@ def make_site(
     root = Root(
         websocket_factory=websocket_factory,
         routes={
-            "/ws/manifest": lambda: Answer(200, manifest()),
-            "/healthz": lambda: json_answer(200, {"status": "ok"}),
-            "/readyz": readiness,
+            HEALTH: lambda: json_answer(200, {"status": "ok"}),
+            READY: readiness,
+            **{route: _document(route, body) for route, body in documents.items()},
         },
         access=access,
     )
@@ -203,12 +217,19 @@ def make_site(
     return Connections(site, limit=connections, reactor=reactor)
 
 
+def _document(route: Route, body: Callable[[], bytes]) -> Callable[[], Answer]:
+    return lambda: Answer(200, body(), route.content_type)
+
+
 def _head(request: Request) -> RequestHead:
     names = (name.lower() for name, _ in request.requestHeaders.getAllRawHeaders())
     return RequestHead(
+        path=request.path.decode("latin-1"),
         peer=_peer(request),
         hosts=_header(request, "Host"),
         origins=_header(request, "Origin"),
+        authorizations=_header(request, "Authorization"),
+        subprotocols=_header(request, "Sec-WebSocket-Protocol"),
         fetch_metadata=any(name.startswith(b"sec-fetch-") for name in names),
         needs_host=request.clientproto == b"HTTP/1.1",
         tls=request.isSecure(),

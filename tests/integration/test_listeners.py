@@ -317,7 +317,7 @@ async def test_websocket_end_to_end(listen: Listen, tmp_path: Path, kind: str) -
     server.seen = []
     connections = make_site(
         websocket_factory=server,
-        manifest=lambda: b"{}",
+        documents={},
         ready=lambda: True,
         access=AccessRules(),
         connections=4,

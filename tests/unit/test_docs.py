@@ -15,13 +15,16 @@ from typing import Any
 
 import msgspec
 import pytest
+from jsonschema import Draft202012Validator
 
 from overseer.core.config import load_config, parse_exec_config
 from overseer.core.config.exec_driver import _PARAMETER, EXEC
-from overseer.core.config.kinds import Group, Kind, MapOf
+from overseer.core.config.kinds import Group, Kind, ListOf, MapOf
 from overseer.core.config.policies import _RETRY_KEYS, TASK_POOL
+from overseer.core.config.schema import config_schema
 from overseer.core.config.table import CONFIG
 from overseer.core.template import compile_template
+from overseer.core.yaml_source import load_yaml
 from overseer.protocol.codec import decode_request
 from overseer.protocol.fields import fields_of
 from overseer.protocol.messages import MESSAGES, REQUESTS, tag_of
@@ -33,6 +36,7 @@ PAGES = [README, *sorted(DOCS.glob("*.md"))]
 
 _FENCE = re.compile(r"^```(?P<kind>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^\]]*\]\((?P<target>[^)\s]+)\)")
+SCHEMA = Draft202012Validator(config_schema({"exec": EXEC}))
 _REQUESTS = {tag_of(kind): kind for kind in REQUESTS}
 _MESSAGES = {tag_of(kind): kind for kind in MESSAGES}
 
@@ -79,7 +83,7 @@ def examples() -> list[Any]:
 
 def keys_of(kind: Kind) -> Iterator[str]:
     """Yield the name of every key below a kind of value."""
-    if isinstance(kind, MapOf):
+    if isinstance(kind, MapOf | ListOf):
         yield from keys_of(kind.item)
     elif isinstance(kind, Group):
         for key in kind.keys:
@@ -160,6 +164,7 @@ def test_configurations_load(text: str) -> None:
     """Every configuration that is shown is one: without problems, without keys of later versions."""
     config = load_config(text, "example.yaml")
     assert config.warnings == ()
+    SCHEMA.validate(load_yaml(text, "").value(()))
     for action in config.actions.values():
         program = parse_exec_config(action.config)
         assert program.warnings == ()

@@ -15,12 +15,21 @@ from zope.interface.verify import verifyObject
 
 from overseer.core.process import Outcome, Stream
 from overseer.core.timestamps import format_timestamp
+from overseer.core.tokens import Role
 from overseer.core.worker import Worker, WorkerEvents
 from overseer.drivers.interfaces import IActionHandler, ValidationError
 from overseer.lifecycle.subscriptions import Subscriptions
 from overseer.lifecycle.supervisor import Retention, Supervisor
 from overseer.lifecycle.task import Surroundings
-from overseer.protocol.messages import REQUESTS, ActionInfo, PoolConfig, RetryPolicy
+from overseer.protocol.fields import fields_of
+from overseer.protocol.messages import (
+    REQUESTS,
+    ActionInfo,
+    PoolConfig,
+    Request,
+    RetryPolicy,
+    tag_of,
+)
 from overseer.protocol.outbox import BEHIND_SIZE, Outbox, SendBudget
 from overseer.session import BACKLOG_SIZE, TURN, Session
 
@@ -124,7 +133,7 @@ def messages_in(frames: bytes) -> Iterator[dict[str, Any]]:
 class Client:
     """A session, its outbox, and what it was told."""
 
-    def __init__(self, daemon: "Daemon", limit: int = 8 * MEBIBYTE) -> None:
+    def __init__(self, daemon: "Daemon", limit: int = 8 * MEBIBYTE, role: Role = "admin") -> None:
         self.daemon = daemon
         self.frames: list[bytes] = []
         self.reading: list[bool] = []
@@ -136,6 +145,7 @@ class Client:
             daemon.clock,
             lambda: b'{"protocol":"test"}',
             self.reading.append,
+            role=role,
         )
 
     def _overflowed(self) -> None:
@@ -862,3 +872,31 @@ def test_a_resumed_stream_has_no_holes(
     assert reader.exits <= exits
     if at_once:
         assert reader.exits >= exits - exits_at_cut
+
+
+VIEWER_REQUESTS = (
+    *("list", "replay", "subscribe", "unsubscribe", "describe"),
+    *("pool_info", "metrics", "manifest", "history"),
+)
+
+
+@pytest.mark.parametrize("request_class", REQUESTS, ids=tag_of)
+@pytest.mark.parametrize("role", ["admin", "viewer"])
+def test_a_viewer_only_looks(daemon: Daemon, request_class: type[Request], role: Role) -> None:
+    """Its other requests are answered with an error that says why, and change nothing."""
+    tag = tag_of(request_class)
+    daemon.begin()
+    client = Client(daemon, role=role)
+    needed = {field.name: "t" for field in fields_of(request_class) if field.required}
+    answers = client.ask(type=tag, **{**needed, "id": "r1"})
+    refusal = {
+        "type": "error",
+        "id": "r1",
+        "message": f'not permitted: "{tag}" needs the role admin, this client is a viewer',
+    }
+    if role == "admin" or tag in VIEWER_REQUESTS:
+        assert refusal not in answers
+    else:
+        assert answers == [refusal]
+        assert daemon.worker.calls == ["start"]
+        assert len(daemon.supervisor.list_tasks()) == 1

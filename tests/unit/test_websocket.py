@@ -45,6 +45,7 @@ class Transport(StringTransport):
     """A transport with an HTTP channel still registered, as Twisted's web server leaves it."""
 
     aborted = False
+    role = "admin"
 
     def __init__(self) -> None:
         super().__init__()

@@ -9,7 +9,17 @@ from typing import Any
 
 import attrs
 
-from overseer.core.config.kinds import Group, Key, Kind, Later, ListOf, MapOf, Scalar, UnfitError
+from overseer.core.config.kinds import (
+    Group,
+    Key,
+    Kind,
+    Later,
+    ListOf,
+    MapOf,
+    Scalar,
+    Schema,
+    UnfitError,
+)
 from overseer.core.config.scalars import (
     BOOL,
     NAME,
@@ -23,7 +33,7 @@ from overseer.core.config.scalars import (
 )
 from overseer.core.config.section import Report, Section
 from overseer.core.process import Stream
-from overseer.core.sizes import parse_size
+from overseer.core.sizes import SIZE_PATTERN, parse_size
 from overseer.core.yaml_source import Path, Problem, describe
 
 RLIMIT_NAMES = (
@@ -32,6 +42,7 @@ RLIMIT_NAMES = (
 )
 """The names of resource limits, as in ``prlimit(1)``."""
 
+_SIGNAL_NAMES = tuple(name.removeprefix("SIG") for name in signals.Signals.__members__)
 _LARGEST_ID = 2**32 - 2
 _UNLIMITED = "unlimited"
 
@@ -140,6 +151,11 @@ def _signal(section: Section) -> int:
     return int(number)
 
 
+def _any_case(name: str) -> str:
+    """Return a regular expression for a name in upper and lower case: JSON Schema has no flag for it."""
+    return "".join(f"[{letter}{letter.lower()}]" if letter.isalpha() else letter for letter in name)
+
+
 def _limit(section: Section) -> int | float:
     if section.value == _UNLIMITED:
         return float("inf")
@@ -151,9 +167,36 @@ def _limit(section: Section) -> int | float:
         raise UnfitError from error
 
 
-_ACCOUNT = Scalar("a name or a number >= 0", _account)
-_SIGNAL = Scalar('a signal such as "TERM", "SIGINT" or 15', _signal)
-_LIMIT = Scalar('an integer >= 0, a size such as "64MiB" or "unlimited"', _limit)
+_ACCOUNT = Scalar(
+    "a name or a number >= 0",
+    _account,
+    {
+        "type": ["string", "integer"],
+        "pattern": r"^[^\u0000]+$",
+        "minimum": 0,
+        "maximum": _LARGEST_ID,
+    },
+)
+_SIGNAL = Scalar(
+    'a signal such as "TERM", "SIGINT" or 15',
+    _signal,
+    {
+        "type": ["string", "integer"],
+        "pattern": f"^({_any_case('SIG')})?({'|'.join(map(_any_case, _SIGNAL_NAMES))})$",
+        "minimum": 1,
+        "maximum": max(signals.valid_signals()),
+    },
+    lambda number: signals.Signals(number).name.removeprefix("SIG"),
+)
+_LIMIT = Scalar(
+    'an integer >= 0, a size such as "64MiB" or "unlimited"',
+    _limit,
+    {
+        "type": ["integer", "string"],
+        "minimum": 0,
+        "pattern": f"{SIZE_PATTERN}|^{_UNLIMITED}$",
+    },
+)
 
 
 @attrs.frozen
@@ -171,6 +214,10 @@ class _Rlimit(Kind):
             shown, bound = section.at("soft").text, section.at("hard").text
             report.refuse(section.at("soft"), f"{shown} is more than the hard limit {bound}")
         return _bounded(soft), _bounded(hard)
+
+    def schema(self) -> Schema:
+        """Return either form."""
+        return {"anyOf": [_LIMIT.schema(), _SOFT_AND_HARD.schema()]}
 
 
 def _bounded(limit: Any) -> int | None:
@@ -200,6 +247,10 @@ class _Parameter(Kind):
             report.refuse_kind(section, "a default or a mapping")
             return None
         return ParameterSpec(default=WRITTEN.read(section, report))
+
+    def schema(self) -> Schema:
+        """Return either form; no value at all is a mapping without any key."""
+        return {"anyOf": [WRITTEN.schema(), _PARAMETER.schema()]}
 
 
 _PARAMETER = Group(

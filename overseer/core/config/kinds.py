@@ -14,6 +14,9 @@ import attrs
 
 from overseer.core.config.section import Report, Section
 
+Schema = dict[str, Any]
+"""A JSON Schema (2020-12), or a part of one."""
+
 
 class Kind(ABC):
     """What the value of a key may be."""
@@ -25,6 +28,17 @@ class Kind(ABC):
     def read(self, section: Section, report: Report) -> Any:
         """Return the value; ``None`` if it counts as absent or cannot be used, which is noted."""
 
+    @abstractmethod
+    def schema(self) -> Schema:
+        """Return what is accepted as far as a JSON Schema can say; :meth:`read` has the last word.
+
+        ``null`` is among it where ``reads_null`` says that it is this kind's to read.
+        """
+
+    def written(self, value: Any) -> Any:
+        """Return how a configuration would say ``value``."""
+        return value
+
 
 class UnfitError(ValueError):
     """A scalar is not what was expected; the reason is empty where the expectation says it all."""
@@ -32,10 +46,15 @@ class UnfitError(ValueError):
 
 @attrs.frozen
 class Scalar(Kind):
-    """A single value. ``convert`` raises UnfitError; ``expected`` is how errors call the kind."""
+    """A single value. ``convert`` raises UnfitError; ``expected`` is how errors call the kind.
+
+    ``accepts`` is its JSON Schema, ``write`` turns a converted value into how it would be written.
+    """
 
     expected: str
     convert: Callable[[Section], object]
+    accepts: Schema = attrs.field(eq=False)
+    write: Callable[[Any], object] = lambda value: value
 
     def read(self, section: Section, report: Report) -> Any:
         """Return the converted value."""
@@ -47,6 +66,14 @@ class Scalar(Kind):
             else:
                 report.refuse_kind(section, self.expected)
             return None
+
+    def schema(self) -> Schema:
+        """Return what is said to be accepted."""
+        return self.accepts
+
+    def written(self, value: Any) -> Any:
+        """Return the value as text where that is how it is written."""
+        return self.write(value)
 
 
 @attrs.frozen(kw_only=True)
@@ -68,11 +95,25 @@ class ListOf(Kind):
             return tuple(self.item.read(section.at(index), report) for index in range(len(value)))
         if self.separator is not None and isinstance(value, str):
             parts = (part.strip() for part in value.split(self.separator))
-            return tuple(part for part in parts if part)
+            return tuple(self.item.read(section.with_text(part), report) for part in parts if part)
         if self.single and not isinstance(value, dict):
             return (self.item.read(section, report),)
         report.refuse_kind(section, self.expected)
         return None
+
+    def schema(self) -> Schema:
+        """Return the array, or what may stand for it."""
+        item = self.item.schema()
+        array: Schema = {"type": "array", "items": item}
+        if not self.may_be_empty:
+            array["minItems"] = 1
+        if self.separator is not None:
+            return {"anyOf": [array, {"type": "string"}]}
+        return {"anyOf": [array, item]} if self.single else array
+
+    def written(self, value: Any) -> Any:
+        """Return the items as they would be written."""
+        return [self.item.written(item) for item in value]
 
 
 @attrs.frozen(kw_only=True)
@@ -98,6 +139,15 @@ class MapOf(Kind):
                 items[name] = self.item.read(place, report)
         return items
 
+    def schema(self) -> Schema:
+        """Return the object with names that are not empty."""
+        item = self.item.schema()
+        return {
+            "type": ["object", "null"],
+            "propertyNames": {"minLength": 1},
+            "additionalProperties": item if self.item.reads_null else _or_null(item),
+        }
+
 
 class Later(enum.Enum):
     """What a key does that this version knows only by name, unless its value is the default."""
@@ -112,7 +162,7 @@ class Key:
     """One key of the configuration. To turn on a later one, take its ``later`` away.
 
     ``harmless`` lists values besides the default that change nothing either, and ``note`` goes on
-    where the warning or the refusal of a later key ends.
+    where the warning or the refusal of a later key ends. Of a ``secret`` key no error shows a value.
     """
 
     name: str = attrs.field(kw_only=False)
@@ -124,11 +174,14 @@ class Key:
     later: Later | None = None
     harmless: tuple[Any, ...] = ()
     note: str = ""
+    secret: bool = False
 
     def read(self, section: Section, report: Report) -> Any:
         """Return the value at ``section``, the default if it is absent."""
         if section.value is None and not self.kind.reads_null:
             return self.default
+        if self.secret:
+            report = report.concealing()
         known = len(report.problems)
         value = self.kind.read(section, report)
         if value is None:
@@ -141,6 +194,19 @@ class Key:
             else:
                 report.warn(section, text)
         return value
+
+    def schema(self) -> Schema:
+        """Return what the key accepts, ``null`` too where it counts as absent, and what it means."""
+        schema = self.kind.schema()
+        if not (self.required or self.kind.reads_null):
+            schema = _or_null(schema)
+        about: Schema = {"description": self.description}
+        if self.default not in (None, "", (), {}):
+            about["default"] = self.kind.written(self.default)
+        if self.later is not None:
+            about["description"] += f"; {self.later.value}{self.note}"
+            about["deprecated"] = True
+        return {**about, **schema}
 
 
 @attrs.frozen(kw_only=True)
@@ -181,6 +247,26 @@ class Group(Kind):
         if self.check is not None:
             self.check(section, values, report)
         return self.make(**{name: values[name] for name in values if known[name].later is None})
+
+    def schema(self) -> Schema:
+        """Return the object with these keys and no others; ``null`` is one without any."""
+        schema: Schema = {
+            "type": ["object", "null"],
+            "properties": {key.name: key.schema() for key in self.keys},
+            "additionalProperties": False,
+        }
+        required = [key.name for key in self.keys if key.required]
+        return {**schema, "type": "object", "required": required} if required else schema
+
+
+def _or_null(schema: Schema) -> Schema:
+    if not schema:
+        return schema
+    if "enum" in schema:
+        return {**schema, "enum": [*schema["enum"], None]}
+    if isinstance(kinds := schema.get("type"), str | list):
+        return {**schema, "type": [*([kinds] if isinstance(kinds, str) else kinds), "null"]}
+    return {"anyOf": [*schema["anyOf"], {"type": "null"}]}
 
 
 def _unknown(name: str, keys: tuple[Key, ...]) -> str:

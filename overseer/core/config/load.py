@@ -1,5 +1,6 @@
 """Turns the text of a configuration file and the environment into a Config, or into all its problems."""
 
+import errno
 import re
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
@@ -10,6 +11,7 @@ import attrs
 from overseer.core.config.model import ActionConfig, Config
 from overseer.core.config.section import ConfigError, Report, Section
 from overseer.core.config.table import CONFIG
+from overseer.core.config.tokens import ReadFile, read_tokens, token_variables
 from overseer.core.yaml_source import Document, Problem, YamlError, describe, load_yaml
 
 PORT_VARIABLE = "OVERSEER_PORT"
@@ -25,22 +27,28 @@ def _check_nothing(_action: Section) -> Iterable[Problem]:
     return ()
 
 
+def _read_no_file(name: str) -> str:
+    raise FileNotFoundError(errno.ENOENT, "no files are read here", name)
+
+
 def load_config(
     text: str,
     file_name: str,
     environment: Mapping[str, str] = _NO_VARIABLES,
     check_action: ActionCheck = _check_nothing,
+    read_file: ReadFile = _read_no_file,
 ) -> Config:
     """Return the configuration in ``text``, with what ``environment`` overrides.
 
     ``file_name`` is how problems call the file. ``check_action`` tells what a driver finds wrong with
-    an action, so that it is told together with the rest. Raises ConfigError with everything that is wrong.
+    an action, so that it is told together with the rest. ``read_file`` returns the text of a ``token_file``.
+    Raises ConfigError with everything that is wrong.
     """
     try:
         document = load_yaml(text, file_name)
     except YamlError as error:
         raise ConfigError(error.problems) from error
-    return _read(Section(document), environment, check_action)
+    return _read(Section(document), environment, check_action, read_file)
 
 
 def default_config(environment: Mapping[str, str] = _NO_VARIABLES) -> Config:
@@ -48,12 +56,17 @@ def default_config(environment: Mapping[str, str] = _NO_VARIABLES) -> Config:
 
     Raises ConfigError if a variable of ``environment`` cannot be used.
     """
-    config = _read(Section(load_yaml("", "")), environment, _check_nothing)
+    config = _read(Section(load_yaml("", "")), environment, _check_nothing, _read_no_file)
     warning = Problem("", (), "no configuration file: the defaults hold, there are no actions")
     return attrs.evolve(config, warnings=(warning, *config.warnings))
 
 
-def _read(section: Section, environment: Mapping[str, str], check_action: ActionCheck) -> Config:
+def _read(
+    section: Section,
+    environment: Mapping[str, str],
+    check_action: ActionCheck,
+    read_file: ReadFile,
+) -> Config:
     report = Report()
     values = CONFIG.read(section, report) or {}
     for key in CONFIG.keys:
@@ -67,6 +80,10 @@ def _read(section: Section, environment: Mapping[str, str], check_action: Action
     actions = section.at("actions")
     for name in actions.names:
         report.problems.extend(check_action(actions.at(name)))
+    values.pop("auth", None)  # read from where they really are, files and variables too
+    tokens = section.at("auth", "tokens")
+    values["tokens"] = read_tokens(tokens, environment, read_file, report)
+    values["token_variables"] = token_variables(tokens)
     report.check()
     return _config(values, report)
 

@@ -9,6 +9,8 @@ from typing import Literal
 import attrs
 
 from overseer.core.config.section import Section
+from overseer.core.rotation import Rotation
+from overseer.core.tokens import Token
 from overseer.core.yaml_source import Problem
 
 
@@ -49,20 +51,26 @@ class ActionConfig:
 
 @attrs.frozen(kw_only=True)
 class Config:
-    """Everything that is configured. ``listen`` holds the addresses as they were written.
+    """Everything that is configured. ``listen`` and ``trusted_cidrs`` hold texts as they were written.
 
-    ``replay_bytes`` is in bytes, ``unix_mode`` a file mode. ``warnings`` are for the operator: each
+    ``replay_bytes`` is in bytes, ``unix_mode`` a file mode. ``token_variables`` are the environment
+    variables that tokens were read from, which are no child's business. ``warnings`` are for the operator: each
     says, by its ``str()``, where it stands and what it is about.
     """
 
     name: str
     listen: tuple[str, ...]
     unix_mode: int
+    trusted_cidrs: tuple[str, ...]
+    tokens: tuple[Token, ...]
+    token_variables: frozenset[str]
     allowed_origins: tuple[str, ...]
     allowed_hosts: tuple[str, ...]
     replay_buffer: int
     replay_bytes: int
     retain: Retain
     limits: Limits
+    log_file: str
+    log_rotate: Rotation
     actions: Mapping[str, ActionConfig]
     warnings: tuple[Problem, ...] = ()

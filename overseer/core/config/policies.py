@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 
-from overseer.core.config.kinds import Group, Key, Kind, ListOf
+from overseer.core.config.kinds import Group, Key, Kind, ListOf, Schema
 from overseer.core.config.scalars import BOOL, DURATION, SECONDS, choice, integer
 from overseer.core.config.section import Report, Section
 from overseer.core.yaml_source import format_path
@@ -104,6 +104,10 @@ class _Retry(Kind):
     def read(self, section: Section, report: Report) -> Any:
         """Return the keys that are written, or False."""
         return False if section.value is False else _RETRY_KEYS.read(section, report)
+
+    def schema(self) -> Schema:
+        """Return the keys, or what turns them off."""
+        return {"anyOf": [_RETRY_KEYS.schema(), {"const": False}]}
 
 
 RETRY = _Retry()

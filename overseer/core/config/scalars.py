@@ -7,13 +7,17 @@ it stands in the file, so that ``default: 1080`` and ``command: [sleep, 5]`` nee
 import math
 import re
 from collections.abc import Callable
+from typing import Any
+
+import attrs
 
 from overseer.core.access import parse_allowed_host, parse_allowed_origin
-from overseer.core.config.kinds import Scalar, UnfitError
+from overseer.core.config.kinds import Scalar, Schema, UnfitError
 from overseer.core.config.section import Section
-from overseer.core.durations import parse_duration
+from overseer.core.durations import DURATION_PATTERN, format_duration, parse_duration
 from overseer.core.listen import parse_listen
-from overseer.core.sizes import format_size, parse_size
+from overseer.core.networks import parse_network
+from overseer.core.sizes import SIZE_PATTERN, format_size, parse_size
 from overseer.core.yaml_source import describe
 
 _OCTAL = re.compile(r"(?:0o)?[0-7]{1,6}")
@@ -31,7 +35,10 @@ def integer(minimum: int, maximum: int | None = None) -> Scalar:
             raise UnfitError
         return value
 
-    return Scalar(f"an integer {bounds}", convert)
+    accepts: Schema = {"type": "integer", "minimum": minimum}
+    if maximum is not None:
+        accepts["maximum"] = maximum
+    return Scalar(f"an integer {bounds}", convert, accepts)
 
 
 def size(minimum: int = 0) -> Scalar:
@@ -47,7 +54,8 @@ def size(minimum: int = 0) -> Scalar:
             raise UnfitError(f"expected a size >= {format_size(minimum)}, got {shown}")
         return number
 
-    return Scalar('a size such as "64KiB" or "1MiB"', convert)
+    accepts = {"type": ["integer", "string"], "minimum": minimum, "pattern": SIZE_PATTERN}
+    return Scalar('a size such as "64KiB" or "1MiB"', convert, accepts, format_size)
 
 
 def choice(*options: str) -> Scalar:
@@ -58,7 +66,9 @@ def choice(*options: str) -> Scalar:
             raise UnfitError
         return section.text
 
-    return Scalar(f"one of {', '.join(options)}", convert)
+    # Without quotes, YAML reads these two as what they say.
+    plain = [value for value in (True, False) if str(value).lower() in options]
+    return Scalar(f"one of {', '.join(options)}", convert, {"enum": [*options, *plain]})
 
 
 def octal(maximum: int, example: str) -> Scalar:
@@ -70,7 +80,15 @@ def octal(maximum: int, example: str) -> Scalar:
             raise UnfitError
         return int(text.removeprefix("0o"), 8)
 
-    return Scalar(f'an octal number up to {maximum:04o} such as "{example}"', convert)
+    # 0660 without quotes is the number 660 to YAML.
+    accepts = {
+        "type": ["integer", "string"],
+        "minimum": 0,
+        "maximum": int(f"{maximum:o}"),
+        "pattern": f"^{_OCTAL.pattern}$",
+    }
+    expected = f'an octal number up to {maximum:04o} such as "{example}"'
+    return Scalar(expected, convert, accepts, "{:04o}".format)
 
 
 def _number_or_text(section: Section) -> str:
@@ -109,7 +127,7 @@ def _bool(section: Section) -> bool:
     return section.value
 
 
-def _text(written: bool, may_be_empty: bool) -> Callable[[Section], str]:
+def _text(expected: str, *, written: bool, may_be_empty: bool) -> Scalar:
     def convert(section: Section) -> str:
         text = section.text
         if text is None or not (written or isinstance(section.value, str)):
@@ -121,37 +139,56 @@ def _text(written: bool, may_be_empty: bool) -> Callable[[Section], str]:
             raise UnfitError
         return text
 
-    return convert
+    accepts = {
+        "type": ["string", "number", "boolean"] if written else "string",
+        "pattern": rf"^[^\u0000]{'*' if may_be_empty else '+'}$",
+    }
+    return Scalar(expected, convert, accepts)
 
 
-def _fitting(parse: Callable[[str], object]) -> Callable[[Section], str]:
-    """Return a conversion that takes the texts that ``parse`` can read, as they are."""
+def _fitting(parse: Callable[[str], object]) -> Scalar:
+    """Return the kind of the texts that ``parse`` can read, which stay as they are."""
 
-    read = _text(written=True, may_be_empty=False)
-
-    def convert(section: Section) -> str:
-        text = read(section)
+    def convert(section: Section) -> Any:
+        text = WRITTEN_NAME.convert(section)
         try:
-            parse(text)
+            parse(str(text))
         except ValueError as error:
             raise UnfitError(str(error).removeprefix("listen: ")) from error
         return text
 
-    return convert
+    return attrs.evolve(WRITTEN_NAME, convert=convert)
 
 
-BOOL = Scalar("true or false", _bool)
-DURATION = Scalar('a duration such as "5s" or "1m30s"', _duration)
-SECONDS = Scalar("a number of seconds from 0 to 1000000000", _number)
-ANYTHING = Scalar("anything", lambda section: section.value)
+def _written_duration(seconds: float) -> str:
+    # Nobody writes 24h0m0s.
+    return re.sub(r"(?<=h)0m0s$|(?<=m)0s$", "", format_duration(seconds))
 
-TEXT = Scalar("text", _text(written=False, may_be_empty=True))
-NAME = Scalar("text that is not empty", _text(written=False, may_be_empty=False))
-WRITTEN = Scalar("text", _text(written=True, may_be_empty=True))
-WRITTEN_NAME = Scalar("text that is not empty", _text(written=True, may_be_empty=False))
-LISTEN_ADDRESS = Scalar("text that is not empty", _fitting(parse_listen))
-ORIGIN = Scalar("text that is not empty", _fitting(parse_allowed_origin))
-HOST_NAME = Scalar("text that is not empty", _fitting(parse_allowed_host))
+
+BOOL = Scalar("true or false", _bool, {"type": "boolean"})
+DURATION = Scalar(
+    'a duration such as "5s" or "1m30s"',
+    _duration,
+    {"anyOf": [{"type": "string", "pattern": f"^$|{DURATION_PATTERN}"}, {"const": 0}]},
+    _written_duration,
+)
+SECONDS = Scalar(
+    "a number of seconds from 0 to 1000000000",
+    _number,
+    {"type": "number", "minimum": 0, "maximum": 1_000_000_000},
+)
+ANYTHING = Scalar("anything", lambda section: section.value, {})
+
+TEXT = _text("text", written=False, may_be_empty=True)
+NAME = _text("text that is not empty", written=False, may_be_empty=False)
+WRITTEN = _text("text", written=True, may_be_empty=True)
+WRITTEN_NAME = _text("text that is not empty", written=True, may_be_empty=False)
+LISTEN_ADDRESS = _fitting(parse_listen)
+ORIGIN = _fitting(parse_allowed_origin)
+HOST_NAME = _fitting(parse_allowed_host)
+NETWORK = _fitting(parse_network)
 # YAML reads an unquoted [[.name]] as a list within a list: the usual mistake, so the error says it.
-TEMPLATE = Scalar("text (a template needs quotes)", WRITTEN.convert)
-TEMPLATE_NAME = Scalar("text that is not empty (a template needs quotes)", WRITTEN_NAME.convert)
+TEMPLATE = attrs.evolve(WRITTEN, expected="text (a template needs quotes)")
+TEMPLATE_NAME = attrs.evolve(
+    WRITTEN_NAME, expected="text that is not empty (a template needs quotes)"
+)

@@ -54,6 +54,10 @@ class Section:
         """Return the place below this one at the given keys and indexes."""
         return Section(self.document, (*self.path, *steps))
 
+    def with_text(self, text: str) -> "Section":
+        """Return this place as if ``text`` alone were written here: one item of several in a text."""
+        return Section(self.document.with_text(self.path, text), self.path)
+
     def problem(self, suffix: Path, text: str) -> Problem:
         """Return a problem with what is at ``suffix`` below this place."""
         return self.document.problem((*self.path, *suffix), text)
@@ -61,10 +65,18 @@ class Section:
 
 @attrs.define
 class Report:
-    """What was found while reading a configuration, in the order of the file."""
+    """What was found while reading a configuration, in the order of the file.
+
+    With ``conceals`` no value is shown: one that stands at the wrong key may be a secret all the same.
+    """
 
     problems: list[Problem] = attrs.field(factory=list)
     warnings: list[Problem] = attrs.field(factory=list)
+    conceals: bool = False
+
+    def concealing(self) -> "Report":
+        """Return this report for what is secret."""
+        return Report(self.problems, self.warnings, conceals=True)
 
     def refuse(self, section: Section, text: str) -> None:
         """Note that ``section`` cannot be used."""
@@ -72,7 +84,8 @@ class Report:
 
     def refuse_kind(self, section: Section, expected: str) -> None:
         """Note that ``section`` holds something else than ``expected``."""
-        self.refuse(section, f"expected {expected}, got {describe(section.value)}")
+        got = "" if self.conceals else f", got {describe(section.value)}"
+        self.refuse(section, f"expected {expected}{got}")
 
     def warn(self, section: Section, text: str) -> None:
         """Note something about ``section`` that prevents nothing."""

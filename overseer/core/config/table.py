@@ -7,7 +7,7 @@ A later key becomes a key of this version by taking its ``later`` away and givin
 from collections.abc import Mapping
 from typing import Any
 
-from overseer.core.config.kinds import Group, Key, Kind, Later, ListOf, MapOf
+from overseer.core.config.kinds import Group, Key, Kind, Later, ListOf, MapOf, Schema
 from overseer.core.config.model import Limits, Retain
 from overseer.core.config.policies import RETRY, TASK_POOL
 from overseer.core.config.scalars import (
@@ -17,6 +17,7 @@ from overseer.core.config.scalars import (
     HOST_NAME,
     LISTEN_ADDRESS,
     NAME,
+    NETWORK,
     ORIGIN,
     TEXT,
     WRITTEN_NAME,
@@ -26,6 +27,8 @@ from overseer.core.config.scalars import (
     size,
 )
 from overseer.core.config.section import Report, Section
+from overseer.core.config.tokens import AUTH
+from overseer.core.rotation import Rotation
 from overseer.core.yaml_source import describe
 
 KIB = 1024
@@ -42,6 +45,10 @@ class _DriverConfig(Kind):
         if section.value is not None and not isinstance(section.value, dict):
             report.refuse_kind(section, "a mapping")
         return section
+
+    def schema(self) -> Schema:
+        """Return any object; schema.py knows those of the drivers."""
+        return {"type": ["object", "null"]}
 
 
 def _check_description(section: Section, values: Mapping[str, Any], report: Report) -> None:
@@ -108,6 +115,14 @@ RETAIN = Group(
     keys=(
         Key("count", integer(0), default=1000, description="finished tasks kept in memory"),
         Key("age", DURATION, default=86400.0, description="how long a finished task is kept"),
+    ),
+)
+
+LOG_ROTATE = Group(
+    make=Rotation,
+    keys=(
+        Key("max_size", size(1), default=50 * MIB, description="size that starts a new file"),
+        Key("backups", integer(0), default=10, description="old files kept"),
     ),
 )
 
@@ -236,47 +251,17 @@ CONFIG = Group(
             TEXT,
             default="",
             environment="OVERSEER_LOG_FILE",
-            later=Later.REFUSED,
             description="JSONL event log",
         ),
-        Key(
-            "log_rotate",
-            Group(
-                sparse=True,
-                keys=(
-                    Key("max_size", size(1), description="size that starts a new file"),
-                    Key("backups", integer(0), description="old files kept"),
-                ),
-            ),
-            default={},
-            later=Later.IGNORED,
-            description="when log_file starts anew",
-        ),
+        Key("log_rotate", LOG_ROTATE, description="when log_file starts anew"),
         Key(
             "trusted_cidrs",
-            ListOf(item=NAME, expected="a comma-separated text or a list", separator=","),
+            ListOf(item=NETWORK, expected="a comma-separated text or a list", separator=","),
             default=(),
             environment="OVERSEER_TRUSTED_CIDRS",
-            later=Later.REFUSED,
-            description="networks that may connect; empty = this host's own",
+            description="networks that may connect; empty = loopback and this host's own",
         ),
-        Key(
-            "auth",
-            Group(
-                sparse=True,
-                keys=(
-                    Key(
-                        "tokens",
-                        ListOf(item=ANYTHING, expected="a list of tokens"),
-                        description="bearer tokens and their roles",
-                    ),
-                ),
-            ),
-            default={},
-            harmless=({"tokens": ()},),
-            later=Later.REFUSED,
-            description="who may connect by token",
-        ),
+        Key("auth", AUTH, secret=True, description="who may connect by token"),
         _TASK_POOL,
         _RETRY,
         Key("history", ANYTHING, later=Later.REFUSED, description="what the history keeps"),

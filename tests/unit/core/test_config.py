@@ -14,6 +14,7 @@ from overseer.core.config import (
     load_config,
     parse_exec_config,
 )
+from overseer.core.rotation import Rotation
 
 USERS_DOCUMENT = """\
 listen: ":8080"        # TCP address, or "unix:/path/to/sock" for Unix socket
@@ -279,8 +280,6 @@ def test_one_problem_of_an_action(text, problem):
     "text",
     [
         "db: ~",
-        "log_file: ''",
-        "log_file: ~",
         "trusted_cidrs: ''",
         "trusted_cidrs: ' , '",
         "trusted_cidrs: []",
@@ -292,7 +291,6 @@ def test_one_problem_of_an_action(text, problem):
         "retry: ~",
         "retry: false",
         "retry: {restart_delay: ~, error_window: ''}",
-        "log_rotate: {}",
         "history: ~",
         "actions: {x: {type: exec, retry: {}, task_pool: {}, dedupe_key: [], timeout: 0s,"
         " idle_timeout: 0, restore: false, cgroup: false}}",
@@ -306,7 +304,6 @@ def test_a_later_key_that_changes_nothing_is_silent(text):
     ("text", "warning"),
     [
         ("db: /data/x.db", "db: not in this version: ignored, no history is kept"),
-        ("log_rotate: {max_size: 1MiB}", "log_rotate: not in this version: ignored"),
         ("task_pool: {limit: 0}", POOL),
         ("task_pool: {limit: 8, size: 8, queue: {enabled: true, size: 0, order: last,"
          " max_age: 1.5, displace: true}, excess: {action: stop, order: first, grace: 5}}", POOL),
@@ -325,10 +322,6 @@ def test_a_later_key_that_only_warns(text, warning):
 @pytest.mark.parametrize(
     ("text", "path"),
     [
-        ("log_file: events.jsonl", "log_file"),
-        ("trusted_cidrs: 10.0.0.0/8", "trusted_cidrs"),
-        ("trusted_cidrs: ['::1']", "trusted_cidrs"),
-        ("auth: {tokens: [{token: x}]}", "auth"),
         ("retry: {restart_delay: 0s}", "retry"),
         ("history: {}", "history"),
         ("actions: {x: {type: exec, retry: {restart_delay: 5s}}}", "actions.x.retry"),
@@ -398,11 +391,16 @@ def test_variables_of_later_keys_name_themselves():
     assert warnings("", OVERSEER_DB="/data/x.db", OVERSEER_LOG_FILE="") == [
         "OVERSEER_DB: not in this version: ignored, no history is kept"
     ]
-    assert problems("nam: x", OVERSEER_LOG_FILE="x", OVERSEER_TRUSTED_CIDRS="::1") == [
-        'config.yaml:1: nam: unknown key, did you mean "name"?',
-        "OVERSEER_LOG_FILE: not in this version",
-        "OVERSEER_TRUSTED_CIDRS: not in this version",
-    ]
+
+
+def test_the_event_log_rotates_at_50_mib_unless_told_otherwise():
+    """A log that nobody rotates fills a disk in minutes."""
+    assert load("log_file: x").log_rotate == Rotation(max_size=50 * 1024 * 1024, backups=10)
+    text = "log_file: x\nlog_rotate: {max_size: 1MiB, backups: 0}"
+    assert load(text).log_rotate == Rotation(max_size=1024 * 1024, backups=0)
+    assert load("log_rotate: {backups: 3}").log_rotate.max_size == 50 * 1024 * 1024
+    assert load("log_file: x").log_file == "x"
+    assert load("log_file: x", OVERSEER_LOG_FILE="y").log_file == "y"
 
 
 def test_a_section_reports_problems_of_its_driver():

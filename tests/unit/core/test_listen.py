@@ -5,6 +5,7 @@ import pytest
 from overseer.core.listen import (
     Address,
     EndpointAddress,
+    StdioAddress,
     TcpAddress,
     UnixAddress,
     parse_listen,
@@ -40,6 +41,7 @@ from overseer.core.listen import (
         ("tcp:8080:interface=127.0.0.1", EndpointAddress("tcp:8080:interface=127.0.0.1")),
         ("ssl:443:privateKey=k.pem", EndpointAddress("ssl:443:privateKey=k.pem")),
         ("systemd:domain=INET:index=0", EndpointAddress("systemd:domain=INET:index=0")),
+        ("stdio", StdioAddress()),
     ],
 )
 def test_parsed(text: str, expected: Address) -> None:
@@ -52,8 +54,7 @@ def test_parsed(text: str, expected: Address) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("stdio", "listen: stdio: not in this version"),
-        ("stdio:", "listen: stdio: not in this version"),
+        ("stdio:", "listen: stdio takes no options"),
         ("", "expected a port"),
         ("localhost", "expected a port"),
         ("::1:8080", "expected a port"),

@@ -163,3 +163,30 @@ def test_nothing_is_remembered_of_clients_and_tasks_that_are_gone() -> None:
         subscriptions.publish(event(task_id))
         subscriptions.release(task_id)
     assert repr(vars(subscriptions)) == untouched
+
+
+def test_a_sink_gets_every_event_of_every_task_once() -> None:
+    """Whoever subscribes, and though the starter is told in words of its own; nobody waits for a sink."""
+    poured: list[Batch] = []
+    subscriptions, starter = Subscriptions([poured.append]), Reader()
+    subscriptions.subscribe(starter, "a")
+    batches = [event("a"), event("b")]
+    subscriptions.send(starter, event("a", 2))
+    assert subscriptions.publish(batches[0], besides=starter) == (starter,)
+    assert subscriptions.publish(batches[1]) == ()
+    assert poured == batches
+
+
+def test_a_sink_that_fails_is_logged_and_skipped() -> None:
+    """A broken log costs the clients nothing."""
+    poured: list[Batch] = []
+
+    def broken(batch: Batch) -> None:
+        raise ValueError("the sink is broken")
+
+    subscriptions, reader = Subscriptions([broken, poured.append]), Reader()
+    subscriptions.subscribe(reader, "a")
+    with capturedLogs() as events:
+        subscriptions.publish(event("a"))
+    assert (reader.messages, len(poured)) == ([told("a")], 1)
+    assert [str(logged["log_failure"].value) for logged in events] == ["the sink is broken"]

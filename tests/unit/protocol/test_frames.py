@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from overseer.protocol.frames import frame_head, head_size, text_frame
+from overseer.protocol.frames import frame_head, head_size, payloads, text_frame, to_lines
 
 HEADS = [
     (0, "81 00"),
@@ -38,3 +38,13 @@ def test_a_text_frame_is_its_head_and_its_payload(size: int) -> None:
 def test_the_head_is_as_long_as_foretold(size: int) -> None:
     """Whoever cuts frames apart by lengths cuts in the right place."""
     assert len(frame_head(size)) == head_size(size)
+
+
+@given(
+    st.lists(st.sampled_from([b"", b"{}", b"\x81}" * 60, b"x" * 125, b"x" * 126, b"y" * 70_000]))
+)
+def test_frames_come_apart_as_they_were_put_together(texts: list[bytes]) -> None:
+    """The event log and stdio take their lines from the frames of everybody else."""
+    frames = b"".join(map(text_frame, texts))
+    assert payloads(frames) == texts
+    assert to_lines(frames) == b"".join(text + b"\n" for text in texts)

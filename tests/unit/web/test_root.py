@@ -10,12 +10,19 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import IAddress
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransportWithDisconnection
+from twisted.logger import capturedLogs, formatEvent
 
 from overseer.core.access import AccessRules
+from overseer.core.tokens import Identity, Token, digest_of
 from overseer.web.connection import CLOSE_DEADLINE, OVERFLOW, REQUEST_DEADLINE, Connection
 from overseer.web.root import IDLE_TIMEOUT, make_site
+from overseer.web.routes import ASYNCAPI, MANIFEST, OPENAPI_2, OPENAPI_3_1
 
+DOCUMENTS = (MANIFEST, OPENAPI_2, OPENAPI_3_1, ASYNCAPI)
 LOCAL = IPv4Address("TCP", "127.0.0.1", 50000)
+TRUSTED = IPv4Address("TCP", "10.1.2.3", 50000)
+UNTRUSTED = IPv4Address("TCP", "192.0.2.1", 50000)
+UNIX = UNIXAddress(None)
 UPGRADE = {
     "Upgrade": "websocket",
     "Connection": "Upgrade",
@@ -62,7 +69,7 @@ class Server:
         self.websockets.setProtocolOptions(openHandshakeTimeout=0, webStatus=False)
         self.factory = make_site(
             websocket_factory=self.websockets,
-            manifest=lambda: b'{"name":"x"}',
+            documents={route: lambda: b'{"name":"x"}' for route in DOCUMENTS},
             ready=lambda: self.ready,
             access=AccessRules(**rules),
             connections=connections,
@@ -111,6 +118,9 @@ PATHS = [
     ("/healthz?x=1", 200, {"status": "ok"}),
     ("/readyz", 200, {"status": "ok"}),
     ("/ws/manifest", 200, {"name": "x"}),
+    ("/openapi.json", 200, {"name": "x"}),
+    ("/openapi-3.1.json", 200, {"name": "x"}),
+    ("/asyncapi.json", 200, {"name": "x"}),
     ("/ws", 400, {"error": "Bad Request: /ws speaks WebSocket only"}),
     ("/healthz/", 404, {"error": "not found", "path": "/healthz/"}),
     ("//healthz", 404, {"error": "not found", "path": "//healthz"}),
@@ -189,7 +199,7 @@ def test_refusals_come_first(
         (IPv6Address("TCP", "::ffff:127.0.0.1", 1), 200),
         (UNIXAddress(None), 200),
         (UNIXAddress("/run/client.sock"), 200),
-        (IPv4Address("TCP", "192.0.2.1", 1), 403),
+        (UNTRUSTED, 403),
         (IPv6Address("TCP", "::ffff:192.0.2.1", 1), 403),
         (object(), 403),
     ],
@@ -197,6 +207,115 @@ def test_refusals_come_first(
 def test_peers(peer: Any, status: int) -> None:
     """Whoever is not surely of this machine stays out."""
     assert Server().get("/healthz", peer).status == status
+
+
+ADMIN_TOKEN, VIEWER_TOKEN = "admin-0123456789abcdef", "viewer-0123456789abcdef"
+TOKENS = (
+    Token(Identity("ops", "admin"), digest_of(ADMIN_TOKEN)),
+    Token(Identity("wall", "viewer"), digest_of(VIEWER_TOKEN)),
+)
+OPEN: dict[str, Any] = {"trusted_cidrs": ["127.0.0.0/8", "10.0.0.0/8"]}
+GUARDED = OPEN | {"tokens": TOKENS, "allowed_origins": ["https://dash.example"]}
+NETWORK_ONLY: dict[str, Any] = {"trusted_cidrs": ["10.0.0.0/8"]}
+
+BEARER = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
+SUBPROTOCOLS = {"Sec-WebSocket-Protocol": f"overseer.v1, bearer.{VIEWER_TOKEN}"}
+EVIL_PAGE = {"Origin": "http://evil.example"}  # cross-site WebSocket hijacking
+REBOUND_PAGE = {"Origin": "http://evil.example:8080", "Host": "evil.example:8080"}  # DNS rebinding
+REBOUND_GET = {"Sec-Fetch-Site": "same-origin", "Host": "evil.example:8080"}
+OWN_PAGE = {"Origin": "http://localhost:8080"}
+NAMED_PAGE = {"Origin": "http://box.example:8080", "Host": "box.example:8080"}
+LISTED_PAGE = {"Origin": "https://dash.example", "Host": "box.example"}
+
+ACCESS = [
+    # rules, peer, headers; what the WebSocket, the manifest and the health check answer
+    (OPEN, LOCAL, {}, (101, 200, 200)),
+    (OPEN, TRUSTED, {}, (101, 200, 200)),
+    (OPEN, UNTRUSTED, {}, (403, 403, 403)),
+    (OPEN, UNTRUSTED, BEARER, (403, 403, 403)),
+    (OPEN, UNIX, EVIL_PAGE, (101, 200, 200)),
+    (OPEN, LOCAL, OWN_PAGE, (101, 200, 200)),
+    (OPEN, TRUSTED, {"Origin": "http://10.9.9.9", "Host": "10.9.9.9"}, (101, 200, 200)),
+    (OPEN, LOCAL, EVIL_PAGE, (403, 403, 403)),
+    (OPEN, TRUSTED, EVIL_PAGE, (403, 403, 403)),
+    (OPEN, LOCAL, {"Origin": "null"}, (403, 403, 403)),
+    (OPEN, LOCAL, REBOUND_PAGE, (403, 403, 403)),
+    (OPEN, LOCAL, REBOUND_GET, (403, 403, 403)),
+    (OPEN, TRUSTED, {"Host": "docker.example"}, (101, 200, 200)),
+    (NETWORK_ONLY, LOCAL, {}, (403, 200, 200)),
+    (NETWORK_ONLY, LOCAL, EVIL_PAGE, (403, 403, 403)),
+    (NETWORK_ONLY, TRUSTED, {}, (101, 200, 200)),
+    (NETWORK_ONLY, UNIX, {}, (101, 200, 200)),
+    (GUARDED, LOCAL, {}, (401, 401, 200)),
+    (GUARDED, LOCAL, BEARER, (101, 200, 200)),
+    (GUARDED, TRUSTED, BEARER, (101, 200, 200)),
+    (GUARDED, UNTRUSTED, BEARER, (403, 403, 403)),
+    (GUARDED, UNIX, {}, (101, 200, 200)),
+    (GUARDED, UNIX, {"Authorization": "Bearer wrong"}, (101, 200, 200)),
+    (GUARDED, LOCAL, {"Authorization": "Bearer wrong"}, (401, 401, 200)),
+    (GUARDED, LOCAL, OWN_PAGE, (401, 401, 200)),
+    (GUARDED, LOCAL, OWN_PAGE | SUBPROTOCOLS, (101, 200, 200)),
+    (GUARDED, LOCAL, NAMED_PAGE | SUBPROTOCOLS, (101, 200, 200)),
+    (GUARDED, LOCAL, LISTED_PAGE | SUBPROTOCOLS, (101, 200, 200)),
+    (GUARDED, LOCAL, EVIL_PAGE | SUBPROTOCOLS, (403, 403, 403)),
+    (GUARDED, LOCAL, EVIL_PAGE | BEARER, (403, 403, 403)),
+    (GUARDED, LOCAL, REBOUND_PAGE, (401, 401, 200)),
+    (GUARDED, LOCAL, REBOUND_GET, (401, 401, 200)),
+]
+
+
+@pytest.mark.parametrize(("rules", "peer", "headers", "expected"), ACCESS)
+def test_who_may_connect(
+    rules: dict[str, Any], peer: IAddress, headers: dict[str, str], expected: tuple[int, ...]
+) -> None:
+    """The table of protocol.md section 1; a refusal for want of a token says how to send one."""
+    asked = (("/ws", headers | UPGRADE), ("/ws/manifest", headers), ("/healthz", headers))
+    for (path, fields), status in zip(asked, expected, strict=True):
+        server = Server(**rules)
+        server.websockets.setProtocolOptions(allowedOrigins=["*"])  # as ours does
+        answer = server.get(path, peer, headers=fields)
+        assert answer.status == status, path
+        assert answer.headers.get("www-authenticate") == ("Bearer" if status == 401 else None)
+
+
+@pytest.mark.parametrize(
+    ("peer", "headers", "role"),
+    [
+        (LOCAL, BEARER, "admin"),
+        (LOCAL, SUBPROTOCOLS, "viewer"),
+        (UNIX, SUBPROTOCOLS, "admin"),
+        (UNIX, {}, "admin"),
+    ],
+)
+def test_the_role_goes_with_the_connection(
+    peer: IAddress, headers: dict[str, str], role: str
+) -> None:
+    """What speaks WebSocket on it asks for it there."""
+    connection, _ = Server(**GUARDED).connect(peer)
+    assert connection.role == "viewer"
+    connection.dataReceived(request("/ws", headers | UPGRADE))
+    assert connection.role == role
+
+
+def test_tokens_are_neither_told_nor_logged() -> None:
+    """Right or wrong, in a header or, where none belongs, in the address."""
+    server = Server(**GUARDED)
+    wrong = "wrong-0123456789abcdef"
+    twice = {"Sec-WebSocket-Protocol": f"bearer.{wrong}, overseer.v1, bearer.{wrong}"}
+    with capturedLogs() as logged:
+        answers = [
+            server.ask(request("/ws", SUBPROTOCOLS | UPGRADE)),
+            server.ask(request("/ws", {"Authorization": f"Bearer {wrong}"})),
+            server.ask(request("/ws", {"Sec-WebSocket-Protocol": f"overseer.v1, bearer.{wrong}"})),
+            server.ask(request(f"/ws?token={ADMIN_TOKEN}")),
+            server.ask(request("/ws", BEARER | twice | UPGRADE)),
+        ]
+    assert [answer.status for answer, _ in answers] == [101, 401, 401, 401, 400]
+    shown = "".join(str((event, formatEvent(event))) for event in logged)
+    shown += "".join(transport.value().decode() for _, transport in answers)
+    assert "wall (viewer) connects from 127.0.0.1" in shown
+    for token in (ADMIN_TOKEN, VIEWER_TOKEN, wrong):
+        assert token not in shown
 
 
 def test_host_is_needed_from_http_1_1_on() -> None:
@@ -264,7 +383,7 @@ def test_error_while_answering(monkeypatch: pytest.MonkeyPatch) -> None:
 
     site = make_site(
         websocket_factory=server.websockets,
-        manifest=lambda: b"",
+        documents={},
         ready=fail,
         access=AccessRules(),
         connections=4,

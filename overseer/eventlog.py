@@ -1,0 +1,309 @@
+"""The event log: every event of every task as one line of JSON, the same bytes as on the wire.
+
+A thread of its own turns frames into lines and writes them, so that a slow disk never stops the reactor. What
+waits for it is bounded: a disk that is full or too slow costs lines of the log, which are counted, and
+nothing else.
+"""
+
+import errno
+import os
+import stat
+import threading
+from collections import deque
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
+
+from overseer.core.rotation import Rotation
+from overseer.protocol.batch import Batch
+from overseer.protocol.frames import to_lines
+
+QUEUE_SIZE = 32 * 1024 * 1024
+"""Bytes of events that may wait to be written; what comes then is left out until half of it is written."""
+PIECE_SIZE = 1024 * 1024
+"""Bytes of events that are turned into lines and written at a time."""
+LINGER = 0.02
+"""Seconds between two writes, so that a busy log is written in large pieces."""
+FIRST_RETRY = 1.0
+LAST_RETRY = 60.0
+"""Seconds until a file that cannot be written is tried again; doubled each time, from the first to the last."""
+CLOSE_TIMEOUT = 3.0
+"""Seconds that the end of the daemon waits for the rest to be written."""
+_DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+class LogFileError(Exception):
+    """The event log cannot be opened at start-up; the text says why."""
+
+
+class LogFile:
+    """A file that grows by lines, is rotated, and is opened again when somebody has moved it away.
+
+    Not for use by two threads at a time. Devices and pipes are written to, and neither rotated nor followed.
+    """
+
+    def __init__(self, path: str, rotation: Rotation) -> None:
+        self.path = path
+        self._rotation = rotation
+        self._descriptor: int | None = None
+        self._regular = False
+        self._within_line = False
+
+    def open(self) -> None:
+        """Open the file, private to this user if it is new; raises OSError."""
+        self.close()
+        # Through a symbolic link the file itself is rotated, not the link.
+        target = os.path.realpath(self.path)
+        path = target if os.path.isfile(target) else os.path.abspath(self.path)
+        # Without O_NONBLOCK a named pipe that nobody reads would be waited for; for writing it is not wanted.
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
+        descriptor = os.open(path, flags, 0o600)
+        os.set_blocking(descriptor, True)
+        self._regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        self._opened_path = path
+        self._descriptor = descriptor
+
+    def close(self) -> None:
+        """Close the file; the next write opens it again."""
+        self._descriptor, descriptor = None, self._descriptor
+        if descriptor is not None:
+            os.close(descriptor)
+
+    def write(self, lines: bytes, start: int) -> int:
+        """Write some of ``lines[start:]`` and return up to where; raises OSError.
+
+        A line whose beginning went to another file is passed over.
+        """
+        end_of_line = lines.index(b"\n", start) + 1
+        size = self._follow()
+        if size is None:
+            self.open()
+            size = self._follow() or 0
+            if self._within_line:
+                self._within_line = False
+                return end_of_line
+        if self._within_line:
+            end = end_of_line
+        elif self._regular:
+            end = self._rotation.fitting(lines, start, size)
+        else:
+            end = len(lines)
+        if end == start:
+            self._rotate()
+            end = self._rotation.fitting(lines, start, 0)
+        assert self._descriptor is not None
+        stop = start + os.write(self._descriptor, memoryview(lines)[start:end])
+        self._within_line = lines[stop - 1] != ord("\n")
+        return stop
+
+    def _follow(self) -> int | None:
+        """Return the size of the open file, None unless it is open and still at its path."""
+        if self._descriptor is None:
+            return None
+        mine = os.fstat(self._descriptor)
+        if not self._regular:
+            return 0
+        try:
+            there = os.stat(self._opened_path)
+        except FileNotFoundError:
+            return None
+        return mine.st_size if os.path.samestat(mine, there) else None
+
+    def _rotate(self) -> None:
+        self.close()
+        path = self._opened_path
+        moves = self._rotation.moves(path)
+        for old, new in moves:
+            try:
+                os.replace(old, new)
+            except FileNotFoundError:
+                continue  # fewer backups so far
+        if not moves:
+            os.unlink(path)
+        self.open()
+
+
+class EventLog:
+    """Takes the events of all tasks and has them written to ``file``.
+
+    :param reactor: for timers and to get back from the writing thread.
+    :param queue_size: see :data:`QUEUE_SIZE`.
+    """
+
+    _log = Logger()
+
+    def __init__(self, reactor: Any, file: LogFile, queue_size: int = QUEUE_SIZE) -> None:
+        self._reactor = reactor
+        self._file = file
+        self._queue_size = queue_size
+        self.dropped = 0
+        """Events that are not in the log because it was full or failed."""
+        self._dropped_before = 0
+        self._dropping = False
+        # What follows is shared with the thread, under this lock.
+        self._changed = threading.Condition()
+        self._queue: deque[bytes] = deque()
+        self._waiting_size = 0
+        self._closing = False
+        self._reopening = False
+        # What follows is the thread's own.
+        self._lines = b""
+        self._written = 0
+        self._taken_size = 0
+        self._retry_delay = 0.0
+        self._thread = threading.Thread(target=self._work, name="event log", daemon=True)
+        self._closed: Deferred[None] = Deferred()
+
+    # -------------------------------------------------------------------------- in the reactor's thread
+
+    def open(self) -> None:
+        """Open the file; what comes is kept until :meth:`start`.
+
+        :raises LogFileError: when it cannot be opened, unless the disk is just full.
+        """
+        try:
+            self._file.open()
+        except OSError as error:
+            if error.errno not in _DISK_FULL:
+                raise LogFileError(f'log_file "{self._file.path}": {error.strerror}') from None
+
+    def start(self) -> None:
+        """Begin to write. Threads do not survive the fork of a daemon going to the background."""
+        self._thread.start()
+
+    def append(self, batch: Batch) -> None:
+        """Have events written; never blocks."""
+        size = len(batch.frames)
+        with self._changed:
+            waiting = self._waiting_size
+            limit = self._queue_size // 2 if self._dropping else self._queue_size
+            fits = not waiting or waiting + size <= limit
+            if fits:
+                # Otherwise the thread is awake already, or about to wake up.
+                if not self._queue or waiting > PIECE_SIZE:
+                    self._changed.notify()
+                self._queue.append(batch.frames)
+                self._waiting_size = waiting + size
+        if fits is self._dropping:
+            self._tell_dropping(not fits)
+        if not fits:
+            self.dropped += batch.events
+
+    def reopen(self) -> None:
+        """Close the file and open what is at its path now; one that failed is tried at once."""
+        with self._changed:
+            self._reopening = True
+            self._changed.notify()
+
+    def close(self) -> Deferred[None]:
+        """Write what is left; fires when it is written, or after :data:`CLOSE_TIMEOUT`."""
+        if not self._thread.is_alive():
+            self._file.close()
+            self._finish(None)
+            return self._closed
+        timeout = self._reactor.callLater(CLOSE_TIMEOUT, self._give_up)
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        return self._closed.addCallback(lambda _: _cancel(timeout))
+
+    def _tell_dropping(self, dropping: bool) -> None:
+        self._dropping = dropping
+        if dropping:
+            self._dropped_before = self.dropped
+            self._log.warn("the event log is too slow or fails: events are left out of it")
+        else:
+            lost = self.dropped - self._dropped_before
+            self._log.warn("the event log goes on; {lost} events are not in it", lost=lost)
+
+    def _tell_failure(self, error: OSError) -> None:
+        self._log.warn(
+            "cannot write the event log {path}: {reason}; trying again",
+            path=self._file.path,
+            reason=error.strerror,
+        )
+
+    def _tell_recovery(self) -> None:
+        self._log.info("the event log {path} can be written again", path=self._file.path)
+
+    def _give_up(self) -> None:
+        self._log.warn("the event log did not end in time")
+        self._finish(None)
+
+    def _finish(self, lost: int | None) -> None:
+        if lost:
+            self.dropped += lost
+            self._log.warn("{lost} events are not in the event log", lost=lost)
+        if not self._closed.called:
+            self._closed.callback(None)
+
+    # ---------------------------------------------------------------------------- in the writing thread
+
+    def _work(self) -> None:
+        closing = False
+        while not closing:
+            closing = self._wait()
+            try:
+                self._write_all()
+            except OSError as error:
+                self._failed(error)
+        lost = self._lines.count(b"\n", self._written)
+        lost += sum(to_lines(frames).count(b"\n") for frames in self._queue)
+        self._file.close()
+        self._reactor.callFromThread(self._finish, lost)
+
+    def _wait(self) -> bool:
+        """Wait for something to do, and return whether it is the last."""
+        with self._changed:
+            if self._retry_delay:
+                self._changed.wait_for(self._is_urgent, self._retry_delay)
+            else:
+                self._changed.wait_for(self._is_urgent, LINGER)
+                self._changed.wait_for(lambda: self._queue or self._is_urgent())
+            if self._reopening:
+                self._reopening = False
+                self._file.close()
+            return self._closing
+
+    def _is_urgent(self) -> bool:
+        return (
+            self._closing
+            or self._reopening
+            or (not self._retry_delay and self._waiting_size > PIECE_SIZE)
+        )
+
+    def _write_all(self) -> None:
+        while self._lines or self._take():
+            while self._written < len(self._lines):
+                self._written = self._file.write(self._lines, self._written)
+                if self._retry_delay:
+                    self._retry_delay = 0.0
+                    self._reactor.callFromThread(self._tell_recovery)
+            self._lines, self._written = b"", 0
+            with self._changed:
+                self._waiting_size -= self._taken_size
+
+    def _take(self) -> bool:
+        """Take the next piece of what waits; return whether there is any."""
+        frames = []
+        size = 0
+        with self._changed:
+            while self._queue and size < PIECE_SIZE:
+                frames.append(self._queue.popleft())
+                size += len(frames[-1])
+        self._taken_size = size
+        self._lines = b"".join(map(to_lines, frames))
+        return bool(frames)
+
+    def _failed(self, error: OSError) -> None:
+        self._file.close()
+        if not self._retry_delay:
+            self._reactor.callFromThread(self._tell_failure, error)
+        self._retry_delay = min(max(self._retry_delay * 2, FIRST_RETRY), LAST_RETRY)
+
+
+def _cancel(timer: IDelayedCall) -> None:
+    if timer.active():
+        timer.cancel()

@@ -1,0 +1,48 @@
+"""The table of the plain HTTP paths: what each is for and what it answers.
+
+Root serves them, the OpenAPI document and the pages of ``docs/`` describe them; all read this table.
+"""
+
+from collections.abc import Mapping
+
+import attrs
+
+
+@attrs.frozen(eq=False)
+class Route:
+    """One path for GET and HEAD. ``answers`` says what each status means; refusals may come besides."""
+
+    path: str
+    summary: str
+    answers: Mapping[int, str]
+    content_type: str = "application/json"
+
+
+WEBSOCKET = Route(
+    "/ws",
+    "The WebSocket",
+    {
+        101: "it is a WebSocket from here on",
+        400: "the request asks for no WebSocket; the words are `Bad Request`",
+    },
+)
+MANIFEST = Route(
+    "/ws/manifest",
+    "The manifest: the protocol and the actions, in v2's own format",
+    {200: "the manifest"},
+)
+OPENAPI_2 = Route(
+    "/openapi.json",
+    "The requests and the actions as v2 described them: Swagger 2.0 with commands below `/ws`",
+    {200: "the document"},
+)
+OPENAPI_3_1 = Route("/openapi-3.1.json", "The plain HTTP paths: OpenAPI 3.1", {200: "the document"})
+ASYNCAPI = Route("/asyncapi.json", "The WebSocket: AsyncAPI 3.0", {200: "the document"})
+HEALTH = Route("/healthz", "Whether the process answers", {200: '`{"status": "ok"}`'})
+READY = Route(
+    "/readyz",
+    "Whether it listens and takes starts",
+    {200: '`{"status": "ok"}`', 503: '`{"status": "not ready"}`, or too many connections'},
+)
+
+ROUTES = (WEBSOCKET, MANIFEST, OPENAPI_2, OPENAPI_3_1, ASYNCAPI, HEALTH, READY)
