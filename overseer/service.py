@@ -3,6 +3,7 @@
 # mypy: allow-untyped-calls
 
 import os
+import random
 import socket
 import time
 import uuid
@@ -21,8 +22,9 @@ from overseer.core.config import Config
 from overseer.core.listen import Address, parse_listen, reaches_beyond_loopback
 from overseer.drivers.interfaces import DriverServices
 from overseer.drivers.registry import Drivers, built_in_drivers
+from overseer.lifecycle import views
 from overseer.lifecycle.subscriptions import Subscriptions
-from overseer.lifecycle.supervisor import Retention, Supervisor
+from overseer.lifecycle.supervisor import Defaults, Retention, Supervisor
 from overseer.lifecycle.task import Surroundings
 from overseer.listeners import listen_all, stop_listening, websocket_url
 from overseer.process import ProcessSpawner
@@ -70,6 +72,7 @@ class OverseerService(Service):
         surroundings = Surroundings(
             clock=reactor,
             now=_wall_clock,
+            random=random.random,
             subscriptions=Subscriptions(),
             line_size=config.limits.line_size,
         )
@@ -84,6 +87,7 @@ class OverseerService(Service):
             surroundings,
             retention,
             _new_id,
+            Defaults(retry=config.retry, pool=config.task_pool),
         )
         self._clients = ClientFactory(
             reactor,
@@ -159,6 +163,5 @@ class OverseerService(Service):
         self.spawner.close()
 
     def _manifest(self) -> bytes:
-        return msgspec.json.encode(
-            build_manifest(__version__, self.config.name, self.supervisor.describe())
-        )
+        actions = [views.action_info(self.supervisor, name) for name in self.supervisor.actions]
+        return msgspec.json.encode(build_manifest(__version__, self.config.name, actions))

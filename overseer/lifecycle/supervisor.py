@@ -13,8 +13,8 @@ from twisted.internet.interfaces import IDelayedCall
 from overseer.core.metrics import Counters
 from overseer.core.pool import (
     Admitted,
-    PoolSettings,
     Pools,
+    PoolSettings,
     Queued,
     Rejected,
     Surplus,
@@ -56,8 +56,8 @@ class Retention:
 class Defaults:
     """What holds for all actions where they say nothing of their own."""
 
-    retry: Layer = PartialRetryPolicy()
-    pool: PoolSettings = PoolSettings()
+    retry: Layer = attrs.field(factory=PartialRetryPolicy)
+    pool: PoolSettings = attrs.field(factory=PoolSettings)
 
 
 class Supervisor:
@@ -248,6 +248,10 @@ class Supervisor:
         for task_id in self.subscriptions.remove(subscriber):
             self._audience_changed(task_id)
 
+    def now(self) -> int:
+        """Return the time, microseconds since the epoch."""
+        return self._surroundings.now()
+
     # ------------------------------------------------------------------------------------- shutdown
 
     @property
@@ -423,11 +427,7 @@ class Supervisor:
         self._forget_duplicate(task)
         self._tell_dequeued(task_id, reason)
         self._alive.pop(task_id, None)
-        if task.record.last_started_at is None:
-            self._forget(task_id)
-        else:
-            self._finished[task_id] = task
-            self._prune()
+        self._forget(task_id)
         self._check_ended()
 
     def _watch_expiry(self) -> None:
