@@ -9,10 +9,12 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from websockets.sync.client import ClientConnection, connect, unix_connect
 
@@ -66,6 +68,95 @@ class Client:
         """Run a shell script to its end and return all messages."""
         self.send(type="start", action="sh", params={"script": script}, **fields)
         return self.until("exited")
+
+
+class RawClient:
+    """A client on a bare socket: it reads only while asked to, and faster than a library.
+
+    ``close_code`` is that of the daemon's Close frame, once it was read.
+    """
+
+    def __init__(self, port: int, receive_buffer: int | None = None) -> None:
+        self.close_code: int | None = None
+        self._frames = self._read_frames()
+        self.socket = socket.socket()
+        if receive_buffer is not None:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        self.socket.settimeout(DEADLINE)
+        self.socket.connect(("127.0.0.1", port))
+        self.socket.sendall(
+            b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+        )
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += self.socket.recv(1)  # nothing of what follows
+        assert head.startswith(b"HTTP/1.1 101 "), head
+
+    @staticmethod
+    def frame(payload: bytes, opcode: int = 1) -> bytes:
+        """Return one frame, masked with zeros (RFC 6455 section 5.2)."""
+        size = len(payload)
+        if size < 126:
+            head = bytes([0x80 | opcode, 0x80 | size])
+        elif size < 65536:
+            head = bytes([0x80 | opcode, 0x80 | 126]) + size.to_bytes(2)
+        else:
+            head = bytes([0x80 | opcode, 0x80 | 127]) + size.to_bytes(8)
+        return head + bytes(4) + payload
+
+    def send(self, **fields: Any) -> None:
+        """Send a request."""
+        fields.setdefault("id", "raw")
+        self.socket.sendall(self.frame(json.dumps(fields).encode()))
+
+    def messages(self) -> Iterator[Message]:
+        """Read messages until the connection ends; fails when none comes for :data:`DEADLINE`."""
+        decode = msgspec.json.Decoder().decode
+        for opcode, payload in self._frames:
+            if opcode == 1:
+                yield decode(payload)
+            elif opcode == 8:
+                self.close_code = int.from_bytes(payload[:2])
+                self.socket.sendall(self.frame(payload[:2], 8))
+                return
+            elif opcode == 9:
+                self.socket.sendall(self.frame(payload, 10))
+
+    def until(self, fits: Callable[[Message], object]) -> list[Message]:
+        """Return all messages up to the first that fits."""
+        messages = []
+        for message in self.messages():
+            messages.append(message)
+            if fits(message):
+                return messages
+        raise AssertionError(f"closed with {self.close_code} after {messages[-3:]}")
+
+    def close(self) -> None:
+        """Go without a word."""
+        self.socket.close()
+
+    def _read_frames(self) -> Iterator[tuple[int, bytes]]:
+        data, position = b"", 0
+        while True:
+            while len(data) - position >= 2:
+                size, start = data[position + 1], position + 2
+                if size > 125:
+                    width = 2 if size == 126 else 8
+                    start += width
+                    if start > len(data):
+                        break
+                    size = int.from_bytes(data[start - width : start])
+                end = start + size
+                if end > len(data):
+                    break
+                opcode, payload = data[position] & 15, data[start:end]
+                position = end
+                yield opcode, payload
+            more = self.socket.recv(1 << 20)
+            if not more:
+                return
+            data, position = data[position:] + more, 0
 
 
 class Daemon:
@@ -128,7 +219,8 @@ class Daemon:
     @contextlib.contextmanager
     def client(self, **options: Any) -> Iterator[Client]:
         """Connect a client over TCP."""
-        options = {"max_size": None, "open_timeout": DEADLINE, "compression": None, **options}
+        defaults = {"max_size": None, "max_queue": None, "compression": None}
+        options = {**defaults, "open_timeout": DEADLINE, **options}
         with connect(self.url, **options) as connection:
             yield Client(connection)
 
@@ -143,6 +235,15 @@ class Daemon:
         with socket.create_connection(("127.0.0.1", self.port), DEADLINE) as connection:
             connection.sendall(request.encode())
             return b"".join(iter(lambda: connection.recv(65536), b"")).decode()
+
+    @contextlib.contextmanager
+    def raw_client(self, receive_buffer: int | None = None) -> Iterator[RawClient]:
+        """Connect a client that reads only while asked to."""
+        client = RawClient(self.port, receive_buffer)
+        try:
+            yield client
+        finally:
+            client.close()
 
     def memory(self) -> int:
         """Resident memory now, in bytes."""
@@ -180,6 +281,23 @@ def descendants(root: int) -> set[int]:
     return found
 
 
+def is_alive(pid: int) -> bool:
+    """Return whether there is such a process, a zombie not counted."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in "ZX"
+
+
+def eventually(condition: Callable[[], object], timeout: float = DEADLINE) -> None:
+    """Wait for something that no message tells of."""
+    end = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.01)
+
+
 SHELL = """
 listen: "127.0.0.1:0"
 actions:
@@ -199,8 +317,8 @@ actions:
 """A configuration that can run anything."""
 
 
-@pytest.fixture
-def launch(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
+@contextlib.contextmanager
+def launching(folder: Path) -> Iterator[Callable[..., Daemon]]:
     """Start daemons; each is stopped at the end, and none may have logged a traceback."""
     daemons: list[Daemon] = []
 
@@ -211,9 +329,9 @@ def launch(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
         environment: dict[str, str] | None = None,
         ready: bool = True,
     ) -> Daemon:
-        path = tmp_path / f"config-{len(daemons)}.yaml"
+        path = folder / f"config-{len(daemons)}.yaml"
         path.write_text(config)
-        daemon = Daemon([*command, "--config", str(path), *arguments], tmp_path, environment)
+        daemon = Daemon([*command, "--config", str(path), *arguments], folder, environment)
         daemons.append(daemon)
         return daemon.wait_until_ready() if ready else daemon
 
@@ -228,6 +346,20 @@ def launch(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
                 with contextlib.suppress(OSError):
                     os.kill(pid, signal.SIGKILL)
         assert "Traceback" not in daemon.log, daemon.log
+
+
+@pytest.fixture
+def launch(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
+    """Start daemons for one test."""
+    with launching(tmp_path) as launch:
+        yield launch
+
+
+@pytest.fixture(scope="module")
+def launch_shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Daemon]]:
+    """Start daemons that the tests of a module share."""
+    with launching(tmp_path_factory.mktemp("shared")) as launch:
+        yield launch
 
 
 @pytest.fixture
