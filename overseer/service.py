@@ -3,6 +3,7 @@
 # mypy: allow-untyped-calls
 
 import os
+import random
 import socket
 import time
 import uuid
@@ -24,13 +25,15 @@ from overseer.drivers.interfaces import DriverServices
 from overseer.drivers.registry import Drivers, built_in_drivers
 from overseer.eventlog import EventLog, LogFile
 from overseer.interfaces import OwnNetworks
+from overseer.lifecycle import views
 from overseer.lifecycle.subscriptions import Subscriptions
-from overseer.lifecycle.supervisor import Retention, Supervisor
+from overseer.lifecycle.supervisor import Defaults, Retention, Supervisor
 from overseer.lifecycle.task import Surroundings
 from overseer.listeners import ListenError, listen_all, stop_listening, websocket_url
 from overseer.process import ProcessSpawner
 from overseer.protocol.asyncapi import build_asyncapi
 from overseer.protocol.manifest import build_manifest
+from overseer.protocol.messages import ActionInfo
 from overseer.protocol.openapi import build_openapi
 from overseer.stdio import StdioClient
 from overseer.web import routes
@@ -89,6 +92,7 @@ class OverseerService(Service):
         surroundings = Surroundings(
             clock=reactor,
             now=_wall_clock,
+            random=random.random,
             subscriptions=Subscriptions([self._event_log.append] if self._event_log else []),
             line_size=config.limits.line_size,
         )
@@ -103,6 +107,7 @@ class OverseerService(Service):
             surroundings,
             retention,
             _new_id,
+            Defaults(retry=config.retry, pool=config.task_pool),
         )
         self._clients = ClientFactory(
             reactor,
@@ -246,15 +251,14 @@ class OverseerService(Service):
         elif self.running:
             self.ended.callback(None)
 
+    def _actions(self) -> list[ActionInfo]:
+        return [views.action_info(self.supervisor, name) for name in self.supervisor.actions]
+
     def _manifest(self) -> bytes:
-        return msgspec.json.encode(
-            build_manifest(__version__, self.config.name, self.supervisor.describe())
-        )
+        return msgspec.json.encode(build_manifest(__version__, self.config.name, self._actions()))
 
     def _openapi(self) -> bytes:
-        return msgspec.json.encode(
-            build_openapi(__version__, self.config.name, self.supervisor.describe())
-        )
+        return msgspec.json.encode(build_openapi(__version__, self.config.name, self._actions()))
 
     def _http_openapi(self) -> bytes:
         return msgspec.json.encode(build_http_openapi(__version__, self.config.name, routes.ROUTES))

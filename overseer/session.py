@@ -12,7 +12,11 @@ import msgspec
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from overseer.core.durations import parse_duration
+from overseer.core.pool import PoolSettings
+from overseer.core.retry import PartialRetryPolicy
 from overseer.core.tokens import Role
+from overseer.lifecycle import views
 from overseer.lifecycle.subscriptions import EVERY_TASK
 from overseer.lifecycle.supervisor import RequestError, Supervisor
 from overseer.lifecycle.task import Starter, Task
@@ -29,8 +33,17 @@ from overseer.protocol.messages import (
     Manifest,
     ManifestResponse,
     Message,
+    Metrics,
+    MetricsResponse,
+    PoolInfoRequest,
+    PoolInfoResponse,
+    Purge,
+    Purged,
     Replay,
     Request,
+    Reset,
+    RetryPolicy,
+    SetPool,
     Start,
     Stop,
     Subscribe,
@@ -80,6 +93,7 @@ class Session:
         self._turn: IDelayedCall | None = None
         self._closed = False
         self._finished: Callable[[], object] | None = None
+        supervisor.announcements.join(outbox)
 
     def receive(self, data: bytes) -> None:
         """Take one message from the client."""
@@ -158,25 +172,28 @@ class Session:
     # -------------------------------------------------------------------------------- the requests
 
     def _start(self, request: Start) -> None:
-        starter = Starter(
-            request_id=request.id,
-            subscriber=self._outbox,
-            fail=lambda reason: self._outbox.send(
-                text_frame(encode_message(Error(request.id, reason)))
-            ),
+        self._supervisor.start(
+            request.action,
+            request.task_id,
+            request.params or {},
+            self._starter(request.id),
+            policy=None if request.retry_policy is None else _policy(request.retry_policy),
+            force=request.force,
         )
-        self._supervisor.start(request.action, request.task_id, request.params or {}, starter)
 
     def _stop(self, request: Stop) -> None:
         self._supervisor.stop(request.task_id, request.grace)
         if request.ack:
             self._acknowledge(request.id, request.task_id)
 
+    def _reset(self, request: Reset) -> None:
+        self._supervisor.reset(request.task_id, self._starter(request.id))
+
     def _list(self, request: List) -> None:
-        tasks = self._supervisor.list_tasks(
+        tasks = self._supervisor.select(
             since=request.since, action=request.action, state=request.state, limit=request.limit
         )
-        self._send(Tasks(request.id, tasks))
+        self._send(Tasks(request.id, [views.task_info(task) for task in tasks]))
 
     def _replay(self, request: Replay) -> None:
         task = self._supervisor.task(request.task_id)
@@ -213,12 +230,76 @@ class Session:
         self._send(Unsubscribed(request.id, request.task_id))
 
     def _describe(self, request: Describe) -> None:
-        self._send(Actions(request.id, self._supervisor.describe(request.action)))
+        supervisor = self._supervisor
+        names = [request.action] if request.action is not None else supervisor.actions
+        self._send(Actions(request.id, [views.action_info(supervisor, name) for name in names]))
+
+    def _pool_info(self, request: PoolInfoRequest) -> None:
+        self._tell_pool(request.id, request.action)
+
+    def _set_pool(self, request: SetPool) -> None:
+        given = (request.size, request.limit, request.queue_size, request.excess)
+        if all(value is None for value in given):
+            raise RequestError("size, queue_size or excess is required")
+        if None not in (request.size, request.limit) and request.size != request.limit:
+            raise RequestError("limit: is another name of size and disagrees with it")
+        keys: dict[str, object] = {
+            "size": request.size,
+            "limit": request.limit,
+            "queue_size": request.queue_size,
+        }
+        excess = request.excess
+        if excess is not None:
+            keys["excess"] = {
+                "action": excess.action or "none",
+                "order": excess.order or None,
+                "grace": excess.grace,
+            }
+        supervisor = self._supervisor
+        supervisor.set_pool(request.action, PoolSettings.from_keys(keys))
+        self._tell_pool(request.id, request.action)
+        supervisor.announcements.pool_updated(
+            request.action, views.pool_info(supervisor, request.action)
+        )
+
+    def _purge(self, request: Purge) -> None:
+        count = self._supervisor.purge(request.action)
+        self._send(Purged(id=request.id, action=request.action, count=count))
+
+    def _metrics(self, request: Metrics) -> None:
+        supervisor = self._supervisor
+        counters = supervisor.counters
+        if request.task_id is not None:
+            task = views.task_metrics(supervisor.task(request.task_id), supervisor.now())
+            self._send(MetricsResponse(request.id, task=task))
+        elif request.action is not None:
+            supervisor.handler(request.action)
+            action = views.action_metrics(counters.of(request.action))
+            self._send(MetricsResponse(request.id, action=action))
+        else:
+            self._send(MetricsResponse(request.id, global_=views.global_metrics(counters)))
 
     def _tell_manifest(self, request: Manifest) -> None:
         self._send(ManifestResponse(request.id, msgspec.Raw(self._manifest())))
 
     # ------------------------------------------------------------------------------------- helpers
+
+    def _starter(self, request_id: str) -> Starter:
+        return Starter(
+            request_id=request_id,
+            subscriber=self._outbox,
+            fail=lambda reason: self._send(Error(request_id, reason)),
+        )
+
+    def _tell_pool(self, request_id: str, action: str | None) -> None:
+        supervisor = self._supervisor
+        pools = None
+        if action is None:
+            pools = {name: views.pool_info(supervisor, name) for name in supervisor.actions}
+        else:
+            supervisor.handler(action)
+        pool = views.pool_info(supervisor, action)
+        self._send(PoolInfoResponse(id=request_id, action=action, pool=pool, pools=pools))
 
     def _resume(self, task: Task, since_seq: int, epoch: str | None) -> None:
         ring = task.ring
@@ -239,13 +320,32 @@ class Session:
         self._send(Ack(request_id, task_id, None if task is None else task.record.last_seq))
 
 
+def _policy(given: RetryPolicy) -> PartialRetryPolicy:
+    """Return the policy of a request; its fields were checked when it was decoded."""
+
+    def seconds(text: str | None) -> float | None:
+        return None if text is None else parse_duration(text)
+
+    return PartialRetryPolicy(
+        restart_delay=seconds(given.restart_delay),
+        restart_jitter=seconds(given.restart_jitter),
+        error_window=seconds(given.error_window),
+        error_threshold=given.error_threshold,
+    )
+
+
 _HANDLERS: dict[type[Request], Callable[..., None]] = {
     Start: Session._start,
     Stop: Session._stop,
+    Reset: Session._reset,
     List: Session._list,
     Replay: Session._replay,
     Subscribe: Session._subscribe,
     Unsubscribe: Session._unsubscribe,
     Describe: Session._describe,
+    PoolInfoRequest: Session._pool_info,
+    SetPool: Session._set_pool,
+    Purge: Session._purge,
+    Metrics: Session._metrics,
     Manifest: Session._tell_manifest,
 }

@@ -17,7 +17,8 @@ class TaskRecord:
     """One task over all its runs.
 
     ``last_seq`` numbers its output lines over all runs; ``epoch`` names that numbering. ``intentional`` tells
-    whether the current run was asked to end. ``run`` counts runs from 1.
+    whether the current run was asked to end. ``run`` counts runs from 1; ``first_run`` tells whether the
+    next or current one is a start and no restart. ``run_time`` adds up all ended runs.
     """
 
     task_id: str
@@ -30,6 +31,11 @@ class TaskRecord:
     last_seq: int = 0
     restart_count: int = 0
     pid: int | None = None
+    last_pid: int = 0
+    first_run: bool = True
+    run_time: int = 0
+    queued_at: int | None = None
+    errored_at: int | None = None
     intentional: bool = False
     last_started_at: int | None = None
     last_exited_at: int | None = None
@@ -44,4 +50,10 @@ class TaskRecord:
     @property
     def last_activity_at(self) -> int:
         """When something last happened to the task itself, output aside."""
-        return max(self.created_at, self.last_started_at or 0, self.last_exited_at or 0)
+        return max(
+            self.created_at,
+            self.last_started_at or 0,
+            self.last_exited_at or 0,
+            self.queued_at or 0,
+            self.errored_at or 0,
+        )

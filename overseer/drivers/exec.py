@@ -27,7 +27,9 @@ from overseer.core.expressions import (
     compile_validation,
 )
 from overseer.core.filtering import Select
+from overseer.core.pool import PoolSettings
 from overseer.core.process import ProcessSpec, Stream
+from overseer.core.retry import Layer
 from overseer.core.template import Template, TemplateError, compile_template
 from overseer.core.worker import Worker, WorkerEvents
 from overseer.core.yaml_source import Path
@@ -38,7 +40,13 @@ from overseer.drivers.interfaces import (
     ValidationError,
 )
 from overseer.process import ProcessSpawner, ProcessWorker, child_environment
-from overseer.protocol.messages import ActionInfo, ParamSpec, PoolConfig, RetryPolicy
+from overseer.protocol.messages import (
+    ActionInfo,
+    ExcessConfig,
+    ParamSpec,
+    PoolConfig,
+    RetryPolicy,
+)
 
 _NUL = "\0"
 HIDDEN = "***"
@@ -80,6 +88,31 @@ class ExecHandler:
         return self.action.replay_buffer
 
     @property
+    def timeout(self) -> float:
+        """Most seconds of a run; 0 = unlimited."""
+        return self.action.timeout
+
+    @property
+    def idle_timeout(self) -> float:
+        """Most seconds without output; 0 = unlimited."""
+        return self.action.idle_timeout
+
+    @property
+    def retry(self) -> Layer:
+        """What the action says of restarts."""
+        return self.action.retry
+
+    @property
+    def pool(self) -> PoolSettings:
+        """What the action says of its pool."""
+        return self.action.task_pool
+
+    @property
+    def dedupe_key(self) -> tuple[str, ...]:
+        """Parameters of which one set of values runs only once."""
+        return self.action.dedupe_key
+
+    @property
     def secrets(self) -> frozenset[str]:
         """Parameters whose values are never shown."""
         return frozenset(name for name, spec in self.config.parameters.items() if spec.secret)
@@ -104,7 +137,7 @@ class ExecHandler:
             type=self.action.type,
             description=self.action.description or None,
             params=params or None,
-            task_pool=PoolConfig(),
+            task_pool=PoolConfig(limit=0, excess=ExcessConfig()),
             retry=RetryPolicy(),
         )
 

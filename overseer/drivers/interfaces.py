@@ -8,7 +8,9 @@ from zope.interface import Attribute, Interface
 
 from overseer.core.config import ActionConfig, Problem, Section
 from overseer.core.filtering import Select
+from overseer.core.pool import PoolSettings
 from overseer.core.process import Stream
+from overseer.core.retry import Layer
 from overseer.core.worker import Worker, WorkerEvents
 from overseer.process import ProcessSpawner
 from overseer.protocol.messages import ActionInfo
@@ -24,6 +26,11 @@ class IActionHandler(Interface):
     stop_grace: float = Attribute("Seconds between SIGTERM and SIGKILL when a stop does not say.")
     hold: bool = Attribute("Whether a child may be held while every subscriber is behind.")
     replay_buffer: int | None = Attribute("Events kept a task; None for the daemon's default.")
+    timeout: float = Attribute("Most seconds of a run; 0 = unlimited.")
+    idle_timeout: float = Attribute("Most seconds without output; 0 = unlimited.")
+    retry: Layer = Attribute("What the action says of restarts; False puts away what is global.")
+    pool: PoolSettings = Attribute("What the action says of its pool.")
+    dedupe_key: Sequence[str] = Attribute("Parameters of which one set of values runs only once.")
     filters: Mapping[Stream, Select] = Attribute(
         "What is kept of each stream; all where none is named."
     )

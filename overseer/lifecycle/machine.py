@@ -7,11 +7,14 @@ effect too, and ``tests/unit/lifecycle/test_machine.py`` has a row for each.
 state      meaning
 =========  ==================================================================================
 idle       nothing runs: before the first run, or after a run that ended (``stopped``)
+queued     the task waits for a slot of its pools
 starting   the worker is being started
 aborting   a stop came while the worker was being started
 running    the worker runs
 stopping   the worker was asked to end; holds the timer after which it counts as unkillable
 draining   the worker has ended and its last output is read; holds the drain deadline
+judging    the run is over and it is decided what follows; left before anything else happens
+waiting    the task is started again when the time comes; holds the timer
 failed     the task ended in error (``errored``)
 =========  ==================================================================================
 
@@ -41,9 +44,6 @@ class Effects(Protocol):
     def tell_started(self, pid: int) -> None:
         """The run has begun."""
 
-    def tell_start_failed(self, reason: str) -> None:
-        """The run could not begin."""
-
     def terminate(self, grace: float) -> None:
         """Ask the worker to end, by force after ``grace`` seconds."""
 
@@ -53,6 +53,16 @@ class Effects(Protocol):
     def tell_exited(self, outcome: Outcome) -> None:
         """The run has ended and all its output has been told."""
 
+    def judge(self, outcome: Outcome | None, reason: str) -> None:
+        """Decide what follows, by one of ``complete``, ``give_up``, ``retry_after`` and ``requeue``.
+
+        Without an ``outcome`` the run could not begin, for this ``reason``; with neither, a stop ended
+        the wait for the next run.
+        """
+
+    def take_slot_again(self) -> None:
+        """The next run is due: answer with ``admit``, or with ``requeue`` if it has to wait for a slot."""
+
     def tell_unkillable(self) -> None:
         """The worker does not end whatever is done."""
 
@@ -60,8 +70,14 @@ class Effects(Protocol):
 class Inputs(Protocol):
     """What can happen to a task."""
 
-    def begin(self) -> None:
-        """A run is wanted."""
+    def admit(self) -> None:
+        """A run may begin: the task has its slots."""
+
+    def requeue(self) -> None:
+        """The task has to wait for a slot."""
+
+    def leave(self) -> None:
+        """The task waits for a slot no longer."""
 
     def spawned(self, pid: int) -> None:
         """The worker runs."""
@@ -70,7 +86,7 @@ class Inputs(Protocol):
         """The worker could not be started."""
 
     def stop(self, grace: float) -> None:
-        """The run shall end, by force after ``grace`` seconds."""
+        """The run shall end, by force after ``grace`` seconds, and none shall follow."""
 
     def exited(self, outcome: Outcome) -> None:
         """The worker has ended."""
@@ -83,6 +99,18 @@ class Inputs(Protocol):
 
     def give_up_due(self) -> None:
         """The worker should have been dead for long."""
+
+    def retry_after(self, delay: float) -> None:
+        """Verdict: another run follows in ``delay`` seconds."""
+
+    def retry_due(self) -> None:
+        """The time of the next run has come."""
+
+    def complete(self) -> None:
+        """Verdict: the task is done."""
+
+    def give_up(self) -> None:
+        """Verdict: the task has failed for good."""
 
 
 @attrs.define
@@ -109,6 +137,11 @@ class _Draining:
     outcome: Outcome
 
 
+@attrs.frozen
+class _Waiting:
+    retry: IDelayedCall
+
+
 def _remember_grace(_inputs: Inputs, _core: Core, grace: float) -> _Aborting:
     return _Aborting(grace)
 
@@ -121,19 +154,42 @@ def _await_output(inputs: Inputs, core: Core, outcome: Outcome) -> _Draining:
     return _Draining(core.clock.callLater(DRAIN_DEADLINE, inputs.drain_due), outcome)
 
 
+def _await_retry(inputs: Inputs, core: Core, delay: float) -> _Waiting:
+    return _Waiting(core.clock.callLater(delay, inputs.retry_due))
+
+
 _builder = TypeMachineBuilder(Inputs, Core)
 _idle = _builder.state("idle")
+_queued = _builder.state("queued")
 _starting = _builder.state("starting")
 _aborting = _builder.state("aborting", _remember_grace)
 _running = _builder.state("running")
 _stopping = _builder.state("stopping", _await_death)
 _draining = _builder.state("draining", _await_output)
+_judging = _builder.state("judging")
+_waiting = _builder.state("waiting", _await_retry)
 _failed = _builder.state("failed")
 
 
-@_idle.upon(Inputs.begin).to(_starting)
+@_idle.upon(Inputs.admit).to(_starting)
 def _begin(_inputs: Inputs, core: Core) -> None:
     core.effects.spawn()
+
+
+@_failed.upon(Inputs.admit).to(_starting)
+def _begin_again(_inputs: Inputs, core: Core) -> None:
+    core.effects.spawn()
+
+
+@_queued.upon(Inputs.admit).to(_starting)
+def _admitted(_inputs: Inputs, core: Core) -> None:
+    core.effects.spawn()
+
+
+_idle.upon(Inputs.requeue).to(_queued).returns(None)
+_failed.upon(Inputs.requeue).to(_queued).returns(None)
+_queued.upon(Inputs.leave).to(_idle).returns(None)
+_failed.upon(Inputs.stop).to(_idle).returns(None)
 
 
 @_starting.upon(Inputs.spawned).to(_running)
@@ -141,9 +197,9 @@ def _spawned(_inputs: Inputs, core: Core, pid: int) -> None:
     core.effects.tell_started(pid)
 
 
-@_starting.upon(Inputs.spawn_failed).to(_idle)
+@_starting.upon(Inputs.spawn_failed).to(_judging)
 def _spawn_failed(_inputs: Inputs, core: Core, reason: str) -> None:
-    core.effects.tell_start_failed(reason)
+    core.effects.judge(None, reason)
 
 
 # A worker can only be ended once it runs, so a stop waits for that.
@@ -156,9 +212,9 @@ def _spawned_to_stop(inputs: Inputs, core: Core, aborting: _Aborting, pid: int) 
     inputs.stop(aborting.grace)
 
 
-@_aborting.upon(Inputs.spawn_failed).to(_idle)
+@_aborting.upon(Inputs.spawn_failed).to(_judging)
 def _failed_to_stop(_inputs: Inputs, core: Core, _aborted: _Aborting, reason: str) -> None:
-    core.effects.tell_start_failed(reason)
+    core.effects.judge(None, reason)
 
 
 @_running.upon(Inputs.stop).to(_stopping)
@@ -184,97 +240,76 @@ def _drain_due(_inputs: Inputs, core: Core, draining: _Draining) -> None:
     core.effects.close_output()
 
 
-@_draining.upon(Inputs.drained).to(_idle)
+@_draining.upon(Inputs.drained).to(_judging)
 def _drained(_inputs: Inputs, core: Core, draining: _Draining) -> None:
     if draining.deadline.active():
         draining.deadline.cancel()
     core.effects.tell_exited(draining.outcome)
+    core.effects.judge(draining.outcome, "")
 
 
-@_failed.upon(Inputs.begin).to(_starting)
-def _begin_again(_inputs: Inputs, core: Core) -> None:
+_judging.upon(Inputs.complete).to(_idle).returns(None)
+_judging.upon(Inputs.give_up).to(_failed).returns(None)
+_judging.upon(Inputs.requeue).to(_queued).returns(None)
+_judging.upon(Inputs.retry_after).to(_waiting).returns(None)
+
+
+@_waiting.upon(Inputs.retry_due).loop()
+def _retry_due(_inputs: Inputs, core: Core, waiting: _Waiting) -> None:
+    core.effects.take_slot_again()
+
+
+@_waiting.upon(Inputs.admit).to(_starting)
+def _retry(_inputs: Inputs, core: Core, waiting: _Waiting) -> None:
     core.effects.spawn()
 
 
-_failed.upon(Inputs.stop).to(_idle).returns(None)
+@_waiting.upon(Inputs.requeue).to(_queued)
+def _retry_later(_inputs: Inputs, _core: Core, waiting: _Waiting) -> None:
+    """Wait for a slot: the one before was given back meanwhile."""
+
+
+@_waiting.upon(Inputs.stop).to(_judging)
+def _stop_waiting(_inputs: Inputs, core: Core, waiting: _Waiting, grace: float) -> None:
+    if waiting.retry.active():
+        waiting.retry.cancel()
+    core.effects.judge(None, "")
+
 
 # What changes nothing. A repeated stop, above all; the rest is late news of a worker that was given up,
 # or cannot happen and must still do no harm.
-for _state, _without_effect in (
-    (
-        _idle,
-        (
-            Inputs.spawned,
-            Inputs.spawn_failed,
-            Inputs.stop,
-            Inputs.exited,
-            Inputs.drained,
-            Inputs.drain_due,
-            Inputs.give_up_due,
-        ),
-    ),
-    (
-        _starting,
-        (Inputs.begin, Inputs.exited, Inputs.drained, Inputs.drain_due, Inputs.give_up_due),
-    ),
-    (
-        _aborting,
-        (
-            Inputs.begin,
-            Inputs.stop,
-            Inputs.exited,
-            Inputs.drained,
-            Inputs.drain_due,
-            Inputs.give_up_due,
-        ),
-    ),
-    (
-        _running,
-        (
-            Inputs.begin,
-            Inputs.spawned,
-            Inputs.spawn_failed,
-            Inputs.drained,
-            Inputs.drain_due,
-            Inputs.give_up_due,
-        ),
-    ),
-    (
-        _stopping,
-        (
-            Inputs.begin,
-            Inputs.spawned,
-            Inputs.spawn_failed,
-            Inputs.stop,
-            Inputs.drained,
-            Inputs.drain_due,
-        ),
-    ),
-    (
-        _draining,
-        (
-            Inputs.begin,
-            Inputs.spawned,
-            Inputs.spawn_failed,
-            Inputs.stop,
-            Inputs.exited,
-            Inputs.give_up_due,
-        ),
-    ),
-    (
-        _failed,
-        (
-            Inputs.spawned,
-            Inputs.spawn_failed,
-            Inputs.exited,
-            Inputs.drained,
-            Inputs.drain_due,
-            Inputs.give_up_due,
-        ),
-    ),
-):
-    for _input in _without_effect:
-        _state.upon(_input).loop().returns(None)
+_ALL = (
+    Inputs.admit,
+    Inputs.requeue,
+    Inputs.leave,
+    Inputs.spawned,
+    Inputs.spawn_failed,
+    Inputs.stop,
+    Inputs.exited,
+    Inputs.drained,
+    Inputs.drain_due,
+    Inputs.give_up_due,
+    Inputs.retry_after,
+    Inputs.retry_due,
+    Inputs.complete,
+    Inputs.give_up,
+)
+_WITH_EFFECT = (
+    (_idle, {Inputs.admit, Inputs.requeue}),
+    (_queued, {Inputs.admit, Inputs.leave}),
+    (_starting, {Inputs.spawned, Inputs.spawn_failed, Inputs.stop}),
+    (_aborting, {Inputs.spawned, Inputs.spawn_failed}),
+    (_running, {Inputs.stop, Inputs.exited}),
+    (_stopping, {Inputs.exited, Inputs.give_up_due}),
+    (_draining, {Inputs.drain_due, Inputs.drained}),
+    (_judging, {Inputs.complete, Inputs.give_up, Inputs.requeue, Inputs.retry_after}),
+    (_waiting, {Inputs.retry_due, Inputs.admit, Inputs.requeue, Inputs.stop}),
+    (_failed, {Inputs.admit, Inputs.requeue, Inputs.stop}),
+)
+for _state, _effective in _WITH_EFFECT:
+    for _input in _ALL:
+        if _input not in _effective:
+            _state.upon(_input).loop().returns(None)
 
 new_machine = _builder.build()
 """Called with a :class:`Core`, returns the :class:`Inputs` of one task's machine."""

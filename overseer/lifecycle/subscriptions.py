@@ -105,12 +105,11 @@ class Subscriptions:
 
     def publish(self, batch: Batch, *, besides: Subscriber | None = None) -> tuple[Subscriber, ...]:
         """Send a batch to the audience of its task, ``besides`` left out; return the audience."""
-        audience = self._audiences.get(batch.task_id) or self.audience(batch.task_id)
+        audience = self.audience(batch.task_id)
         for subscriber in audience:
             if subscriber is not besides:
                 self.send(subscriber, batch)
-        for sink in self._sinks:
-            self._pour(sink, batch)
+        self.record(batch)
         return audience
 
     def send(self, subscriber: Subscriber, batch: Batch) -> None:
@@ -120,11 +119,13 @@ class Subscriptions:
         except Exception:
             self._log.failure("a subscriber of {task_id} failed", task_id=batch.task_id)
 
-    def _pour(self, sink: Sink, batch: Batch) -> None:
-        try:
-            sink(batch)
-        except Exception:
-            self._log.failure("a sink of {task_id} failed", task_id=batch.task_id)
+    def record(self, batch: Batch) -> None:
+        """Give a batch to the sinks alone."""
+        for sink in self._sinks:
+            try:
+                sink(batch)
+            except Exception:
+                self._log.failure("a sink of {task_id} failed", task_id=batch.task_id)
 
     def _end(self, subscriber: Subscriber, task_id: str) -> None:
         if task_id == EVERY_TASK:

@@ -1,23 +1,33 @@
-"""All tasks of the daemon: starting, stopping, listing, forgetting, and the end of all.
+"""All tasks of the daemon: starting, stopping, queueing, forgetting, and the end of all.
 
-Decides what a request does to which task; what happens to one task is decided in ``machine.py``.
+Decides what a request does to which task. Who runs and who waits is decided in ``core/pool``, what happens to
+one task in ``machine.py``; what clients are told of all this is put into words in ``views.py``.
 """
 
-from collections.abc import Callable, Collection, Mapping
-from typing import Literal
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 
+from overseer.core.metrics import Counters
+from overseer.core.pool import (
+    Admitted,
+    Pools,
+    PoolSettings,
+    Queued,
+    Rejected,
+    Surplus,
+    Ticket,
+)
+from overseer.core.retry import Layer, PartialRetryPolicy, effective_policy
 from overseer.core.ring import RingBuffer
 from overseer.core.task import State, TaskRecord
-from overseer.core.timestamps import format_timestamp
 from overseer.drivers.interfaces import IActionHandler, ValidationError
+from overseer.lifecycle.announcements import Announcements
 from overseer.lifecycle.subscriptions import EVERY_TASK, Subscriber
-from overseer.lifecycle.task import Starter, Surroundings, Task
+from overseer.lifecycle.task import Assignment, Starter, Surroundings, Task
 from overseer.protocol.batch import Batch
-from overseer.protocol.messages import ActionInfo, TaskInfo
 
 _MICROSECONDS = 1_000_000
 MAX_TASK_ID_SIZE = 512
@@ -42,6 +52,14 @@ class Retention:
     finished_age: float = 24 * 3600.0
 
 
+@attrs.frozen(kw_only=True)
+class Defaults:
+    """What holds for all actions where they say nothing of their own."""
+
+    retry: Layer = attrs.field(factory=PartialRetryPolicy)
+    pool: PoolSettings = attrs.field(factory=PoolSettings)
+
+
 class Supervisor:
     """Keeps the tasks. ``new_id`` makes ids for tasks and epochs."""
 
@@ -51,60 +69,100 @@ class Supervisor:
         surroundings: Surroundings,
         retention: Retention,
         new_id: Callable[[], str],
+        defaults: Defaults | None = None,
     ) -> None:
         self.actions = actions
         self.subscriptions = surroundings.subscriptions
+        self.announcements = Announcements(surroundings.now, surroundings.subscriptions.record)
+        self.counters = Counters()
+        self.defaults = defaults or Defaults()
+        self.pools = Pools(
+            self.defaults.pool, {name: handler.pool for name, handler in actions.items()}
+        )
         self._surroundings = surroundings
         self._retention = retention
         self._new_id = new_id
         self._tasks: dict[str, Task] = {}
         self._alive: dict[str, Task] = {}
+        """Tasks that run, wait or have leftovers: what a shutdown waits for."""
         self._finished: dict[str, Task] = {}
+        self._tickets: dict[str, Ticket] = {}
+        """Of all tasks that hold a slot or wait for one."""
+        self._unslotted: set[str] = set()
+        """Tasks that wait to restart and have given back their slot."""
+        self._duplicates: dict[tuple[str, tuple[str, ...]], str] = {}
         self._prune_timer: IDelayedCall | None = None
+        self._expiry_timer: IDelayedCall | None = None
         self._ended: Deferred[None] | None = None
 
     # ------------------------------------------------------------------------------------- requests
 
     def start(
-        self, action: str, task_id: str | None, params: Mapping[str, str], starter: Starter
+        self,
+        action: str,
+        task_id: str | None,
+        params: Mapping[str, str],
+        starter: Starter,
+        *,
+        policy: PartialRetryPolicy | None = None,
+        force: bool = False,
     ) -> str:
-        """Start a task and return its id; the starter is subscribed before anything happens.
+        """Start a task, or let it wait, and return its id; the starter is subscribed before anything happens.
 
         :raises RequestError: when it cannot be started; what fails later goes to ``starter.fail``.
         """
-        if self._ended is not None:
-            raise RequestError("shutting down: nothing is started any more")
-        handler = self._handler(action)
+        self._refuse_in_shutdown()
+        handler = self.handler(action)
         if task_id is not None:
             _check_task_id(task_id)
         try:
             values = handler.validate(params)
         except ValidationError as error:
             raise RequestError(f"validation error: {error}") from None
-        if task_id is None:
-            task_id = self._new_id()
+        self._refuse_duplicate(action, handler, values)
+        task_id = task_id or self._new_id()
         task = self._tasks.get(task_id)
+        if task is not None:
+            _refuse_active(task)
+        assignment = Assignment(
+            action=action,
+            handler=handler,
+            params=values,
+            policy=effective_policy(self.defaults.retry, handler.retry, policy),
+        )
+        ticket = Ticket(task_id, action, self._surroundings.now(), force)
+        answer = self._ask_for_slot(ticket)
         if task is None:
             task = self._new_task(task_id, handler)
-        elif not task.record.finished:
-            raise RequestError("task already running or starting")
-        elif task.record.state == "errored" and task.alive:
-            raise RequestError("a process of the task is still alive")
-        self._finished.pop(task_id, None)
-        self._alive[task_id] = task
-        task.begin(action, handler, values, self._subscribed(starter, task_id))
+        self._enter(task)
+        task.assign(assignment, self._subscribed(starter, task_id))
+        self._note_duplicate(task)
+        self._follow(task, ticket, answer)
         return task_id
+
+    def reset(self, task_id: str, starter: Starter) -> None:
+        """Start an errored task again.
+
+        :raises RequestError: when there is no such task, or it is not errored.
+        """
+        self._refuse_in_shutdown()
+        task = self.task(task_id)
+        if task.record.state != "errored" or task.assignment is None:
+            raise RequestError("task is not in errored state")
+        _refuse_active(task)
+        ticket = Ticket(task_id, task.record.action, self._surroundings.now())
+        answer = self._ask_for_slot(ticket)
+        self._enter(task)
+        task.prepare(starter)
+        self._note_duplicate(task)
+        self._follow(task, ticket, answer)
 
     def stop(self, task_id: str, grace: float | None = None) -> None:
         """Stop a task; nothing happens to one that has finished.
 
         :raises RequestError: when there is no such task.
         """
-        task = self.task(task_id)
-        was_errored = task.record.state == "errored"
-        task.stop(grace)
-        if was_errored:
-            self.task_finished(task)
+        self._stop(self.task(task_id), grace, "stopped")
 
     def task(self, task_id: str) -> Task:
         """Return a task.
@@ -120,14 +178,14 @@ class Supervisor:
         """Return a task, None when there is no such task."""
         return self._tasks.get(task_id)
 
-    def list_tasks(
+    def select(
         self,
         *,
         since: int | None = None,
         action: str | None = None,
         state: State | None = None,
         limit: int | None = None,
-    ) -> list[TaskInfo]:
+    ) -> list[Task]:
         """Return the tasks that fit, in the order of their creation; ``limit`` keeps the newest."""
         tasks = [
             task
@@ -136,18 +194,41 @@ class Supervisor:
             and (action is None or task.record.action == action)
             and (state is None or task.record.state == state)
         ]
-        if limit is not None:
-            tasks = tasks[len(tasks) - min(limit, len(tasks)) :]
-        return [_info(task) for task in tasks]
+        return tasks if limit is None else tasks[len(tasks) - min(limit, len(tasks)) :]
 
-    def describe(self, action: str | None = None) -> list[ActionInfo]:
-        """Return what is known of all actions, or of one.
+    def handler(self, action: str) -> IActionHandler:
+        """Return the handler of an action.
+
+        :raises RequestError: when there is no such action.
+        """
+        handler = self.actions.get(action)
+        if handler is None:
+            raise RequestError(f'unknown action: "{action[:MAX_TASK_ID_SIZE]}"')
+        return handler
+
+    def set_pool(self, action: str | None, settings: PoolSettings) -> None:
+        """Change the limits of a pool; None is the global one.
 
         :raises RequestError: when there is no such action.
         """
         if action is not None:
-            return [self._handler(action).describe()]
-        return [handler.describe() for handler in self.actions.values()]
+            self.handler(action)
+        change = self.pools.set_limits(action, settings)
+        self._end_surplus(change.surplus)
+        self._admit(change.admitted)
+        self._watch_expiry()
+
+    def purge(self, action: str | None) -> int:
+        """Let none of an action's tasks wait any more, or none at all; return how many that were.
+
+        :raises RequestError: when there is no such action.
+        """
+        if action is not None:
+            self.handler(action)
+        tickets = self.pools.purge(action)
+        for ticket in tickets:
+            self._dequeue(ticket, "purged")
+        return len(tickets)
 
     def subscribe(self, subscriber: Subscriber, task_id: str) -> None:
         """Subscribe to a task, or to every task with ``*``, whether or not it exists."""
@@ -163,24 +244,33 @@ class Supervisor:
 
     def disconnect(self, subscriber: Subscriber) -> None:
         """End all subscriptions of one subscriber."""
+        self.announcements.leave(subscriber)
         for task_id in self.subscriptions.remove(subscriber):
             self._audience_changed(task_id)
+
+    def now(self) -> int:
+        """Return the time, microseconds since the epoch."""
+        return self._surroundings.now()
 
     # ------------------------------------------------------------------------------------- shutdown
 
     @property
     def alive(self) -> int:
-        """How many tasks run, or have leftovers that do."""
+        """How many tasks run, wait, or have leftovers that run."""
         return len(self._alive)
 
     def shut_down(self) -> Deferred[None]:
-        """Refuse new starts and stop everything; fires when nothing of any task is alive."""
+        """Refuse new starts and stop everything; fires when nothing of any task is alive.
+
+        A process that cannot be killed is not waited for.
+        """
         if self._ended is None:
             self._ended = Deferred()
-            if self._prune_timer is not None and self._prune_timer.active():
-                self._prune_timer.cancel()
             for task in list(self._alive.values()):
-                task.stop(None)
+                self._stop(task, None, "shutdown")
+            for timer in (self._prune_timer, self._expiry_timer):
+                if timer is not None and timer.active():
+                    timer.cancel()
             self._check_ended()
         ended: Deferred[None] = Deferred()
         self._ended.addBoth(lambda _: ended.callback(None))
@@ -193,41 +283,207 @@ class Supervisor:
 
     # --------------------------------------------------------------------------------- from the tasks
 
-    def task_finished(self, task: Task) -> None:
-        """Count a task out, unless something of it is alive: ``group_gone`` then comes later."""
-        self.group_gone(task)
+    def task_started(self, task: Task, *, again: bool) -> None:
+        """Count a run that has begun."""
+        if again:
+            self.counters.restarted(task.record.action)
+        else:
+            self.counters.started(task.record.action)
 
-    def task_failed_to_start(self, task: Task) -> None:
-        """Forget a task that never ran, keep one that did."""
-        if task.record.last_started_at is not None:
-            self.task_finished(task)
-            return
-        self._alive.pop(task.record.task_id, None)
-        self._forget(task.record.task_id)
-        self._check_ended()
+    def count_output(self, task: Task, lines: int) -> None:
+        """Count lines that were told."""
+        self.counters.output(task.record.action, lines)
 
-    def group_gone(self, task: Task) -> None:
-        """Count a task out once it has finished and nothing of it is alive.
+    def task_ended(self, task: Task) -> None:
+        """Count a task that has finished; its slot is free once nothing of it is alive."""
+        record = task.record
+        self.counters.ended(record.action, errored=record.state == "errored")
+        self._forget_duplicate(task)
+        if record.state == "errored" and task.alive:
+            # Given up: it would hold up a shutdown for ever.
+            self._alive.pop(record.task_id, None)
+        self.task_gone(task)
+
+    def task_failed_to_start(self, task: Task, reason: str) -> None:
+        """Forget a task that never ran, keep one that did; one that had waited is told to all."""
+        task_id = task.record.task_id
+        self._forget_duplicate(task)
+        if task.was_queued:
+            self._tell_dequeued(task_id, "failed")
+        if task.record.last_started_at is None:
+            self._alive.pop(task_id, None)
+            self._forget(task_id)
+        self.task_gone(task)
+
+    def task_gone(self, task: Task) -> None:
+        """Count a task out once it has finished and nothing of it is alive, and let others run instead.
 
         Only then may retention forget it, or its id could be taken while its processes run. An errored
         task is kept until it is stopped or started.
         """
         task_id = task.record.task_id
-        if self._tasks.get(task_id) is not task or not task.record.finished or task.alive:
+        if task.alive:
             return
-        self._alive.pop(task_id, None)
-        if task.record.state == "stopped":
-            self._finished[task_id] = task
-            self._prune()
+        if not task.record.finished:
+            if task.gives_back_slot and task_id in self._tickets:
+                task.gives_back_slot = False
+                self._unslotted.add(task_id)
+                self._free_slot(task_id)
+            return
+        self._unslotted.discard(task_id)
+        self._free_slot(task_id)
+        if self._tasks.get(task_id) is task:
+            self._alive.pop(task_id, None)
+            if task.record.state == "stopped":
+                self._finished[task_id] = task
+                self._prune()
         self._check_ended()
+
+    def take_slot_again(self, task: Task) -> None:
+        """Let a task run again whose next run is due, or that was ended for a surplus."""
+        task_id = task.record.task_id
+        task.gives_back_slot = False
+        if task.record.state != "queued" and task_id not in self._unslotted:
+            task.admit()
+            return
+        self._unslotted.discard(task_id)
+        ticket = Ticket(task_id, task.record.action, self._surroundings.now())
+        requeued = self.pools.requeue(ticket, self._surroundings.clock.seconds())
+        self._tickets[task_id] = ticket
+        task.enqueue()
+        if ticket not in requeued.admitted:
+            self._tell_queued(task, requeued.position, Starter())
+        self._admit(requeued.admitted)
+        self._watch_expiry()
+
+    # ------------------------------------------------------------------------------- slots and queues
+
+    def _ask_for_slot(self, ticket: Ticket) -> Admitted | Queued:
+        held = self._tickets.get(ticket.task_id)
+        if held is not None:  # its last run's leftovers are still ending
+            if held.action == ticket.action:
+                return Admitted()
+            self._free_slot(ticket.task_id)
+        answer = self.pools.admit(ticket, self._surroundings.clock.seconds())
+        if isinstance(answer, Rejected):
+            raise RequestError(f"pool rejected task: {answer.reason}")
+        self._tickets[ticket.task_id] = ticket
+        return answer
+
+    def _follow(self, task: Task, ticket: Ticket, answer: Admitted | Queued) -> None:
+        task.was_queued = isinstance(answer, Queued)
+        if isinstance(answer, Admitted):
+            task.admit()
+            self._end_surplus(answer.surplus)
+            return
+        task.enqueue()
+        self._tell_queued(task, answer.position, task.starter)
+        if answer.displaced is not None:
+            self._dequeue(answer.displaced, "displaced")
+        self._watch_expiry()
+
+    def _stop(self, task: Task, grace: float | None, reason: str) -> None:
+        task_id = task.record.task_id
+        state = task.record.state
+        if state == "queued":
+            self._leave_queue(task, reason)
+            return
+        if task_id in self._tickets:
+            self.pools.leaving(task_id)
+        task.stop(grace)
+        if state == "errored":
+            self.task_gone(task)
+
+    def _leave_queue(self, task: Task, reason: str) -> None:
+        try:
+            ticket = self.pools.withdraw(task.record.task_id)
+        except KeyError:
+            # It would wait once its last run is gone: it still has its slot.
+            task.leave_queue()
+            self._tell_dequeued(task.record.task_id, reason)
+            self.task_ended(task)
+        else:
+            self._dequeue(ticket, reason)
+
+    def _free_slot(self, task_id: str) -> None:
+        if self._tickets.pop(task_id, None) is not None:
+            self._admit(self.pools.release(task_id))
+
+    def _admit(self, tickets: Iterable[Ticket]) -> None:
+        for ticket in tickets:
+            self._tasks[ticket.task_id].admit()
+
+    def _end_surplus(self, surplus: Sequence[Surplus]) -> None:
+        for one in surplus:
+            requeue = one.excess.action == "requeue" and self._ended is None
+            self._tasks[one.task_id].stop(one.excess.grace or None, requeue=requeue)
+
+    def _dequeue(self, ticket: Ticket, reason: str) -> None:
+        """Let a task that the pools know no more leave its queue."""
+        task_id = ticket.task_id
+        task = self._tasks[task_id]
+        del self._tickets[task_id]
+        task.leave_queue()
+        self._forget_duplicate(task)
+        self._tell_dequeued(task_id, reason)
+        self._alive.pop(task_id, None)
+        self._forget(task_id)
+        self._check_ended()
+
+    def _watch_expiry(self) -> None:
+        expiry = self.pools.next_expiry()
+        timer, self._expiry_timer = self._expiry_timer, None
+        if timer is not None and timer.active():
+            timer.cancel()
+        if expiry is not None and self._ended is None:
+            clock = self._surroundings.clock
+            self._expiry_timer = clock.callLater(max(expiry - clock.seconds(), 0.0), self._expire)
+
+    def _expire(self) -> None:
+        for ticket in self.pools.expire(self._surroundings.clock.seconds()):
+            self._dequeue(ticket, "expired")
+        self._watch_expiry()
+
+    def _tell_queued(self, task: Task, position: int, starter: Starter) -> None:
+        self.counters.enqueued += 1
+        self.announcements.queued(
+            task.record.task_id,
+            task.record.action,
+            position,
+            starter.request_id,
+            starter.subscriber,
+        )
+
+    def _tell_dequeued(self, task_id: str, reason: str) -> None:
+        self.counters.left_queue(reason)
+        self.announcements.dequeued(task_id, reason)
 
     # -------------------------------------------------------------------------------------- private
 
-    def _handler(self, action: str) -> IActionHandler:
-        handler = self.actions.get(action)
-        if handler is None:
-            raise RequestError(f'unknown action: "{action[:MAX_TASK_ID_SIZE]}"')
-        return handler
+    def _refuse_in_shutdown(self) -> None:
+        if self._ended is not None:
+            raise RequestError("shutting down: nothing is started any more")
+
+    def _refuse_duplicate(
+        self, action: str, handler: IActionHandler, values: Mapping[str, str]
+    ) -> None:
+        if handler.dedupe_key:
+            existing = self._duplicates.get(_duplicate_key(action, handler, values))
+            if existing is not None:
+                raise RequestError(f"duplicate task: already running as {existing}", existing)
+
+    def _note_duplicate(self, task: Task) -> None:
+        assignment = task.assignment
+        if assignment is not None and assignment.handler.dedupe_key:
+            key = _duplicate_key(assignment.action, assignment.handler, assignment.params)
+            self._duplicates[key] = task.record.task_id
+
+    def _forget_duplicate(self, task: Task) -> None:
+        assignment = task.assignment
+        if assignment is not None and assignment.handler.dedupe_key:
+            key = _duplicate_key(assignment.action, assignment.handler, assignment.params)
+            if self._duplicates.get(key) == task.record.task_id:
+                del self._duplicates[key]
 
     def _subscribed(self, starter: Starter, task_id: str) -> Starter:
         """Subscribe a starter; it is not subscribed any more after its start has failed."""
@@ -240,6 +496,10 @@ class Supervisor:
             starter.fail(reason)
 
         return attrs.evolve(starter, fail=fail)
+
+    def _enter(self, task: Task) -> None:
+        self._finished.pop(task.record.task_id, None)
+        self._alive[task.record.task_id] = task
 
     def _new_task(self, task_id: str, handler: IActionHandler) -> Task:
         record = TaskRecord(
@@ -295,6 +555,13 @@ class Supervisor:
             self._ended.callback(None)
 
 
+def _refuse_active(task: Task) -> None:
+    if not task.record.finished:
+        raise RequestError("task already running or starting")
+    if task.given_up:
+        raise RequestError("a process of the task is still alive")
+
+
 def _check_task_id(task_id: str) -> None:
     if task_id == EVERY_TASK:
         raise RequestError('task_id: "*" stands for every task and names none')
@@ -302,33 +569,7 @@ def _check_task_id(task_id: str) -> None:
         raise RequestError(f"task_id: expected at most {MAX_TASK_ID_SIZE} characters")
 
 
-def _info(task: Task) -> TaskInfo:
-    record = task.record
-    return TaskInfo(
-        task_id=record.task_id,
-        action=record.action,
-        params=_shown(record.params, task.handler.secrets if task.handler else ()) or None,
-        state=record.state,
-        current_pid=record.pid,
-        worker_state=_worker_state(record),
-        restart_count=record.restart_count,
-        created_at=format_timestamp(record.created_at),
-        last_started_at=_moment(record.last_started_at),
-        last_exited_at=_moment(record.last_exited_at),
-        last_exit_code=record.last_exit_code,
-        error_message=record.error_message or None,
-    )
-
-
-def _worker_state(record: TaskRecord) -> Literal["running", "exited"] | None:
-    if record.pid is not None:
-        return "running"
-    return "exited" if record.last_exited_at is not None else None
-
-
-def _moment(microseconds: int | None) -> str | None:
-    return None if microseconds is None else format_timestamp(microseconds)
-
-
-def _shown(params: Mapping[str, str], secrets: Collection[str]) -> dict[str, str]:
-    return {name: "***" if name in secrets else value for name, value in params.items()}
+def _duplicate_key(
+    action: str, handler: IActionHandler, values: Mapping[str, str]
+) -> tuple[str, tuple[str, ...]]:
+    return action, tuple(values.get(name, "") for name in handler.dedupe_key)

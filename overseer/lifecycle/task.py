@@ -5,36 +5,43 @@ from typing import Protocol
 
 import attrs
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
 
-from overseer.core.expressions import MAX_CONDITION_SIZE
-from overseer.core.filtering import OutputFilter
-from overseer.core.lines import Block, LineSplitter
-from overseer.core.process import Outcome, Stream
+from overseer.core.durations import format_duration
+from overseer.core.lines import Block
+from overseer.core.process import Outcome
+from overseer.core.retry import GiveUp, RetryAfter, RetryPolicy, RetryState
 from overseer.core.ring import RingBuffer
 from overseer.core.task import TaskRecord
 from overseer.core.timestamps import format_timestamp
-from overseer.core.worker import Worker
 from overseer.drivers.interfaces import IActionHandler, ValidationError
-from overseer.lifecycle.flow import FlowControl
 from overseer.lifecycle.machine import Core, new_machine
+from overseer.lifecycle.run import Run
 from overseer.lifecycle.subscriptions import Subscriber, Subscriptions
 from overseer.protocol.batch import Batch, OutputEncoder, lifecycle_batch
-from overseer.protocol.messages import Errored, Exited, Message, Started
-
-STREAMS: tuple[Stream, ...] = ("stdout", "stderr")
+from overseer.protocol.messages import Errored, Exited, Message, Restarting, Started
 
 
 class Owner(Protocol):
-    """Who keeps the task."""
+    """Who keeps the task and its slots."""
 
-    def task_finished(self, task: "Task") -> None:
-        """The task has ended; it may be started again."""
+    def task_started(self, task: "Task", *, again: bool) -> None:
+        """A run has begun, of itself if ``again``."""
 
-    def task_failed_to_start(self, task: "Task") -> None:
-        """A run could not begin; a task that never ran is to be forgotten."""
+    def task_ended(self, task: "Task") -> None:
+        """The task has finished, ``stopped`` or ``errored``; a process of it may still be alive."""
 
-    def group_gone(self, task: "Task") -> None:
+    def task_failed_to_start(self, task: "Task", reason: str) -> None:
+        """The first run could not begin."""
+
+    def task_gone(self, task: "Task") -> None:
         """Nothing of any run of the task is alive."""
+
+    def take_slot_again(self, task: "Task") -> None:
+        """The next run of the task is due."""
+
+    def count_output(self, task: "Task", lines: int) -> None:
+        """The task has told so many lines."""
 
 
 @attrs.frozen(kw_only=True)
@@ -48,164 +55,130 @@ class Starter:
 
 @attrs.frozen(kw_only=True)
 class Surroundings:
-    """What tasks share: ``now`` gives microseconds since the epoch, ``line_size`` is in bytes."""
+    """What tasks share: ``now`` gives microseconds since the epoch, ``random`` a number in [0, 1)."""
 
     clock: IReactorTime
     now: Callable[[], int]
+    random: Callable[[], float]
     subscriptions: Subscriptions
     line_size: int
 
 
-class Run:
-    """One run of a task: takes what its worker reports, and numbers and tells its output."""
+@attrs.frozen(kw_only=True)
+class Assignment:
+    """What a start asks of a task: the action as it is now, and what this start says."""
 
-    def __init__(self, task: "Task", hold: bool) -> None:
-        self._task = task
-        self._hold = hold
-        self._worker: Worker | None = None
-        self._flow: FlowControl | None = None
-        filters = task.handler.filters if task.handler is not None else {}
-        self._filters = {stream: OutputFilter(select) for stream, select in filters.items()}
-        self._splitters = {
-            # A condition sees a line whole, up to a limit of its own.
-            stream: LineSplitter(MAX_CONDITION_SIZE if stream in filters else task.line_size)
-            for stream in STREAMS
-        }
-        self._encoders: dict[Stream, OutputEncoder] = {}
-        self.alive = True
-        self.intentional = False
-        """Whether the exit came after a stop."""
-
-    def start(self, worker: Worker, clock: IReactorTime) -> None:
-        """Start the worker."""
-        self._worker = worker
-        if self._hold:
-            self._flow = FlowControl(clock, worker)
-        worker.start()
-
-    @property
-    def worker(self) -> Worker:
-        """What runs."""
-        assert self._worker is not None
-        return self._worker
-
-    def release(self) -> None:
-        """Read the worker's output again if it was held."""
-        if self._flow is not None:
-            self._flow.release()
-
-    # ------------------------------------------------------------------------------ worker events
-
-    def spawned(self, pid: int) -> None:
-        """See :class:`~overseer.core.worker.WorkerEvents`."""
-        task = self._task
-        for stream in STREAMS:
-            self._encoders[stream] = OutputEncoder(task.record.task_id, pid, stream, task.line_size)
-        task.inputs.spawned(pid)
-
-    def spawn_failed(self, reason: str) -> None:
-        """See :class:`~overseer.core.worker.WorkerEvents`."""
-        self.alive = False
-        self._task.inputs.spawn_failed(reason)
-        self._task.run_gone(self)
-
-    def output(self, stream: Stream, data: bytes) -> None:
-        """See :class:`~overseer.core.worker.WorkerEvents`."""
-        for block in self._splitters[stream].feed(data):
-            self._tell(stream, block)
-
-    def closed(self, stream: Stream) -> None:
-        """See :class:`~overseer.core.worker.WorkerEvents`."""
-        for block in self._splitters[stream].finish():
-            self._tell(stream, block)
-
-    def exited(self, outcome: Outcome) -> None:
-        """See :class:`~overseer.core.worker.WorkerEvents`."""
-        self.release()
-        self._flow = None
-        # A stop from now on, while output is still read, did not cause the exit.
-        self.intentional = self._task.record.intentional
-        self._task.inputs.exited(outcome)
-
-    def drained(self) -> None:
-        """See :class:`~overseer.core.worker.WorkerEvents`."""
-        for stream in STREAMS:
-            self.closed(stream)
-        self._task.inputs.drained()
-
-    def gone(self) -> None:
-        """See :class:`~overseer.core.worker.WorkerEvents`."""
-        self.alive = False
-        self._task.run_gone(self)
-
-    def _tell(self, stream: Stream, block: Block) -> None:
-        if stream in self._filters:
-            kept = self._filters[stream].apply(block)
-            if kept is None:
-                return
-            block = kept
-        audience = self._task.tell_output(self._encoders[stream], block)
-        if self._flow is not None and audience:
-            self._flow.check(audience)
+    action: str
+    handler: IActionHandler
+    params: Mapping[str, str]
+    policy: RetryPolicy | None
 
 
 class Task:
     """A task over all its runs. Implements the effects of its state machine."""
+
+    _log = Logger()
 
     def __init__(
         self, record: TaskRecord, ring: RingBuffer[Batch], surroundings: Surroundings, owner: Owner
     ) -> None:
         self.record = record
         self.ring = ring
-        self.handler: IActionHandler | None = None
+        self.assignment: Assignment | None = None
+        self.starter = Starter()
         self.inputs = new_machine(Core(surroundings.clock, self))
         self._surroundings = surroundings
         self._owner = owner
-        self._starter = Starter()
+        self._retry = RetryState(None)
         self._run: Run | None = None
         self._waiting_for_group = False
-
-    @property
-    def line_size(self) -> int:
-        """Most bytes of one output message."""
-        return self._surroundings.line_size
+        self._requeue = False
+        self._kill_at_once = False
+        self._state_before = record.state
+        self.was_queued = False
+        """Whether the first run had to wait for a slot."""
+        self.gives_back_slot = False
+        """Whether the slot is free once nothing of the task is alive, though another run follows."""
+        self.given_up = False
+        """Whether a process of it is alive that nothing can end."""
 
     @property
     def alive(self) -> bool:
         """Whether a process of the task may be alive."""
         return self._run is not None and self._run.alive
 
+    @property
+    def policy(self) -> RetryPolicy | None:
+        """What holds for restarts of the task."""
+        return None if self.assignment is None else self.assignment.policy
+
+    @property
+    def stop_grace(self) -> float:
+        """Seconds between SIGTERM and SIGKILL when a stop does not say."""
+        return 0.0 if self.assignment is None else self.assignment.handler.stop_grace
+
     # --------------------------------------------------------------------------------- what is asked
 
-    def begin(
-        self, action: str, handler: IActionHandler, params: Mapping[str, str], starter: Starter
-    ) -> None:
-        """Begin a new run; the task must be finished."""
+    def assign(self, assignment: Assignment, starter: Starter) -> None:
+        """Take on a new assignment; the task must be finished. ``admit`` or ``requeue`` follows."""
         record = self.record
-        self.handler = handler
-        self._starter = starter
-        record.action = action
-        record.params = params
-        record.state = "active"
+        self.assignment = assignment
+        self._state_before = record.state
+        self._retry = RetryState(assignment.policy)
+        record.action = assignment.action
+        record.params = assignment.params
         record.restart_count = 0
-        record.error_message = ""
-        record.intentional = False
-        self.inputs.begin()
+        self.prepare(starter)
 
-    def stop(self, grace: float | None) -> None:
-        """End the current run, by force after ``grace`` seconds (None: what the action says)."""
+    def prepare(self, starter: Starter) -> None:
+        """Make ready for another first run of the same assignment: what a reset does."""
+        self._state_before = self.record.state
+        self.starter = starter
+        self._retry.reset()
+        self._requeue = False
+        self._kill_at_once = False
+        self.record.first_run = True
+        self.record.intentional = False
+        self.record.error_message = ""
+
+    def admit(self) -> None:
+        """Begin a run: the task has its slots."""
+        self.record.state = "active"
+        self.record.queued_at = None
+        self.inputs.admit()
+
+    def enqueue(self) -> None:
+        """Wait for a slot."""
+        self.record.state = "queued"
+        self.record.queued_at = self._surroundings.now()
+        self.inputs.requeue()
+
+    def leave_queue(self) -> None:
+        """Wait for a slot no longer; the task is finished."""
+        self.record.state = "stopped"
+        self.record.queued_at = None
+        self.starter = Starter()
+        self._requeue = False
+        self.inputs.leave()
+
+    def stop(self, grace: float | None, *, requeue: bool = False) -> None:
+        """End the current run, by force after ``grace`` seconds (None: what the action says).
+
+        No other run follows; with ``requeue`` the task waits for a slot again once the run has ended.
+        """
         record = self.record
         if record.state == "errored":
             record.state = "stopped"
         elif not record.finished:
             record.intentional = True
-        assert self.handler is not None
-        self.inputs.stop(self.handler.stop_grace if grace is None else grace)
+            self._requeue = requeue
+        self.inputs.stop(self.stop_grace if grace is None else grace)
 
     def kill(self) -> None:
-        """End the current run by force, now."""
-        if self._run is not None and self._run.alive:
-            self._run.worker.kill()
+        """End the current run by force, now; one that is still being started ends once it runs."""
+        self._kill_at_once = True
+        if self._run is not None:
+            self._run.kill()
 
     def release(self) -> None:
         """Read output again if it was held: the audience has changed."""
@@ -220,91 +193,162 @@ class Task:
             self._waiting_for_group = True
             return
         self._waiting_for_group = False
-        record = self.record
-        record.run += 1
-        handler = self.handler
-        assert handler is not None
-        run = Run(self, handler.hold)
+        record, assignment = self.record, self.assignment
+        assert assignment is not None
+        run = Run(
+            self,
+            assignment.handler,
+            task_id=record.task_id,
+            clock=self._surroundings.clock,
+            line_size=self._surroundings.line_size,
+        )
         try:
-            worker = handler.create_worker(record.task_id, record.params, run)
+            worker = assignment.handler.create_worker(record.task_id, assignment.params, run)
         except ValidationError as error:
             self.inputs.spawn_failed(f"validation error: {error}")
             return
+        except Exception:
+            self._log.failure("the driver of {action} failed", action=assignment.action)
+            self.inputs.spawn_failed("the driver failed: see the log of the daemon")
+            return
+        record.run += 1
         self._run = run
-        run.start(worker, self._surroundings.clock)
+        run.start(worker)
 
     def tell_started(self, pid: int) -> None:
         """Tell everyone that the run has begun; the starter gets the id of its request."""
         record = self.record
         now = self._surroundings.now()
-        record.pid = pid
+        restart_of = None
+        if not record.first_run:
+            record.restart_count += 1
+            restart_of = record.last_pid
+        self._owner.task_started(self, again=not record.first_run)
+        record.first_run = self.was_queued = False
+        record.pid = record.last_pid = pid
         record.last_started_at = now
         subscriptions = self._surroundings.subscriptions
-        starter, self._starter = self._starter, Starter()
-        plain = Started(id="", task_id=record.task_id, pid=pid, ts=format_timestamp(now))
+        starter, self.starter = self.starter, Starter()
+        started = Started(
+            id="", task_id=record.task_id, pid=pid, restart_of=restart_of, ts=format_timestamp(now)
+        )
         if starter.subscriber is not None:
             named = Started(
-                id=starter.request_id, task_id=record.task_id, pid=pid, ts=format_timestamp(now)
+                id=starter.request_id,
+                task_id=record.task_id,
+                pid=pid,
+                restart_of=restart_of,
+                ts=started.ts,
             )
             subscriptions.send(starter.subscriber, self._event(named, now))
-        subscriptions.publish(self._event(plain, now), besides=starter.subscriber)
-
-    def tell_start_failed(self, reason: str) -> None:
-        """Answer the starter with the reason; a run before this one stays what it was."""
-        self.record.state = "stopped"
-        self.record.error_message = reason
-        starter, self._starter = self._starter, Starter()
-        starter.fail(reason)
-        self._owner.task_failed_to_start(self)
+        subscriptions.publish(self._event(started, now), besides=starter.subscriber)
 
     def terminate(self, grace: float) -> None:
         """Ask the worker to end."""
         assert self._run is not None
-        self._run.worker.terminate(grace)
+        self._run.terminate(0.0 if self._kill_at_once else grace)
 
     def close_output(self) -> None:
         """Wait no longer for the rest of the output."""
         assert self._run is not None
-        self._run.worker.close_output()
+        self._run.close_output()
 
     def tell_exited(self, outcome: Outcome) -> None:
         """Tell everyone that the run has ended."""
-        assert self._run is not None
-        record = self.record
+        run, record = self._run, self.record
+        assert run is not None
         now = self._surroundings.now()
         message = Exited(
             record.task_id,
             record.pid or 0,
             outcome.exit_code,
-            self._run.intentional,
+            run.intentional,
             format_timestamp(now),
             outcome.signal,
+            "timeout" if run.timed_out else None,
         )
         record.pid = None
-        record.state = "stopped"
         record.last_exited_at = now
         record.last_exit_code = outcome.exit_code
+        record.run_time += now - (record.last_started_at or now)
         batch = self._event(message, now)
         self.ring.append(batch)
         self.ring.compact()
         self._surroundings.subscriptions.publish(batch)
-        self._owner.task_finished(self)
+
+    def judge(self, outcome: Outcome | None, reason: str) -> None:
+        """Decide what follows a run that has ended, could not begin, or was not to come."""
+        record = self.record
+        if reason:
+            record.error_message = reason
+        if reason and record.first_run:
+            self._fail_to_start(reason)
+        elif self._requeue:
+            # The place in the queue is taken once nothing of the run is alive: see run_gone.
+            record.state = "queued"
+            self.inputs.requeue()
+            if not self.alive:
+                self._owner.take_slot_again(self)
+        elif record.intentional:
+            self._complete()
+        else:
+            self._follow_policy(outcome)
+
+    def take_slot_again(self) -> None:
+        """The next run is due: the owner knows whether the task still has its slots."""
+        self._owner.take_slot_again(self)
 
     def tell_unkillable(self) -> None:
         """Tell everyone that the run does not end; the task is errored."""
         record = self.record
-        now = self._surroundings.now()
+        self.given_up = True
         record.state = "errored"
         record.error_message = f"process {record.pid} does not end, not even by SIGKILL"
-        self._surroundings.subscriptions.publish(
-            self._event(
-                Errored(record.task_id, record.pid or 0, 1, format_timestamp(now), "unkillable"),
-                now,
-            )
-        )
-        self._owner.task_finished(self)
+        self._tell_errored(record.pid or 0, 0, "unkillable")
+        self._owner.task_ended(self)
 
     # ------------------------------------------------------------------------------------ from runs
+
+    def run_spawned(self, run: Run, pid: int) -> None:
+        """See :class:`~overseer.lifecycle.run.RunOwner`."""
+        self.inputs.spawned(pid)
+
+    def run_failed(self, run: Run, reason: str) -> None:
+        """See :class:`~overseer.lifecycle.run.RunOwner`."""
+        self._run = None
+        self.inputs.spawn_failed(reason)
+
+    def run_exited(self, run: Run, outcome: Outcome) -> None:
+        """See :class:`~overseer.lifecycle.run.RunOwner`."""
+        # A stop from now on, while output is still read, did not cause the exit.
+        run.intentional = self.record.intentional
+        self.inputs.exited(outcome)
+
+    def run_drained(self, run: Run) -> None:
+        """See :class:`~overseer.lifecycle.run.RunOwner`."""
+        self.inputs.drained()
+
+    def run_timed_out(self, run: Run) -> None:
+        """See :class:`~overseer.lifecycle.run.RunOwner`."""
+        self.inputs.stop(self.stop_grace)
+
+    def run_gone(self, run: Run) -> None:
+        """See :class:`~overseer.lifecycle.run.RunOwner`; a run that waited for this may begin."""
+        if run is not self._run:
+            return
+        self._run = None
+        self.given_up = False
+        self.record.pid = None  # still there after a run that was given up
+        if self._waiting_for_group:
+            self._waiting_for_group = False
+            if self.record.intentional:
+                self.inputs.spawn_failed("stopped before it could begin")
+            else:
+                self.spawn()
+        elif self._requeue:
+            self._owner.take_slot_again(self)
+        else:
+            self._owner.task_gone(self)
 
     def tell_output(self, encoder: OutputEncoder, block: Block) -> tuple[Subscriber, ...]:
         """Number and tell one block of output; return who received it."""
@@ -312,21 +356,65 @@ class Task:
         batch = encoder.encode(block, record.last_seq + 1, self._surroundings.now())
         record.last_seq = batch.last_seq
         self.ring.append(batch)
+        self._owner.count_output(self, batch.lines)
         return self._surroundings.subscriptions.publish(batch)
 
-    def run_gone(self, run: Run) -> None:
-        """Nothing of ``run`` is alive any more; a run that waited for this may begin."""
-        if run is not self._run:
-            return
-        self._run = None
-        self.record.pid = None  # still there after a run that was given up
-        if self._waiting_for_group and self.record.intentional:
-            self._waiting_for_group = False
-            self.inputs.spawn_failed("stopped before it could begin")
-        elif self._waiting_for_group:
-            self.spawn()
+    # -------------------------------------------------------------------------------------- private
+
+    def _fail_to_start(self, reason: str) -> None:
+        self.record.state = self._state_before
+        starter, self.starter = self.starter, Starter()
+        if self._state_before == "errored":
+            self.inputs.give_up()
         else:
-            self._owner.group_gone(self)
+            self.record.state = "stopped"
+            self.inputs.complete()
+        self._owner.task_failed_to_start(self, reason)
+        starter.fail(reason)
+
+    def _complete(self) -> None:
+        self.record.state = "stopped"
+        self.inputs.complete()
+        self._owner.task_ended(self)
+
+    def _follow_policy(self, outcome: Outcome | None) -> None:
+        record = self.record
+        timed_out = self._run is not None and self._run.timed_out
+        now = self._surroundings.clock.seconds()
+        ran_for = ((record.last_exited_at or 0) - (record.last_started_at or 0)) / 1_000_000
+        verdict = self._retry.verdict(
+            None if timed_out else outcome,
+            started_at=now - max(ran_for, 0.0) if outcome is not None else now,
+            now=now,
+            random=self._surroundings.random(),
+        )
+        if isinstance(verdict, RetryAfter):
+            moment = self._surroundings.now()
+            message = Restarting(
+                record.task_id,
+                record.last_pid,
+                format_duration(verdict.delay),
+                verdict.attempt,
+                format_timestamp(moment),
+            )
+            self._surroundings.subscriptions.publish(self._event(message, moment))
+            self.inputs.retry_after(verdict.delay)
+            self.gives_back_slot = self.policy is not None and self.policy.release_slot
+            if not self.alive:
+                self._owner.task_gone(self)
+        elif isinstance(verdict, GiveUp):
+            record.state = "errored"
+            self._tell_errored(record.last_pid, verdict.exit_count, None)
+            self.inputs.give_up()
+            self._owner.task_ended(self)
+        else:
+            self._complete()
+
+    def _tell_errored(self, pid: int, exit_count: int, reason: str | None) -> None:
+        now = self._surroundings.now()
+        self.record.errored_at = now
+        message = Errored(self.record.task_id, pid, exit_count, format_timestamp(now), reason)
+        self._surroundings.subscriptions.publish(self._event(message, now))
 
     def _event(self, message: Message, now: int) -> Batch:
         return lifecycle_batch(self.record.task_id, message, now, self.record.last_seq)

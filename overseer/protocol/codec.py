@@ -151,6 +151,19 @@ def _map(spec: FieldSpec, value: Any, path: str) -> dict[str, Any]:
     }
 
 
+def _struct(spec: FieldSpec, value: Any, path: str) -> Any:
+    if not isinstance(value, dict):
+        raise _WrongValue(path, f"expected object, got {_kind_of(value)}")
+    assert spec.struct is not None
+    given = {}
+    for field in fields_of(spec.struct):
+        entry = value.get(field.name)
+        if entry not in _ABSENT:
+            _convert(field, entry, f"{path}.{field.name}")
+            given[field.name] = entry
+    return spec.struct(**given)
+
+
 _CONVERTERS: dict[str, Callable[[FieldSpec, Any, str], Any]] = {
     "string": _string,
     "uuid": _string,
@@ -160,6 +173,7 @@ _CONVERTERS: dict[str, Callable[[FieldSpec, Any, str], Any]] = {
     "timestamp": _timestamp,
     "duration": _duration,
     "map": _map,
+    "struct": _struct,
 }
 _REQUESTS: dict[str, tuple[type[Request], tuple[FieldSpec, ...]]] = {
     tag_of(kind): (kind, fields_of(kind)) for kind in REQUESTS

@@ -72,17 +72,95 @@ class ExcessConfig(Value, omit_defaults=False):
     grace: Annotated[int, _field("Seconds.")] = 0
 
 
-class PoolConfig(Value, omit_defaults=False):
-    """How many tasks of an action may run."""
+class DisplacePolicy(Value, omit_defaults=False):
+    """Whether a full queue drops a task for a new one."""
 
-    limit: Annotated[int, _field("Most tasks at a time; 0 = unlimited.")] = 0
-    excess: Annotated[ExcessConfig, _field("What happens above the limit.")] = msgspec.field(
-        default_factory=ExcessConfig
+    enabled: Annotated[bool, _field("Whether it does.")] = False
+    order: Annotated[str, _enum("KillOrder", ("first", "last"), "Which goes; empty when off.")] = ""
+
+
+class QueueConfig(Value, omit_defaults=False):
+    """How tasks wait for a slot."""
+
+    enabled: Annotated[bool, _field("Whether they may wait.")] = False
+    size: Annotated[int, _field("Most waiting tasks; 0 = no bound.")] = 0
+    order: Annotated[
+        str, _enum("QueueOrder", ("first", "last"), "`first`: the oldest goes first.")
+    ] = "first"
+    max_age: Annotated[int, _field("Seconds a task may wait; 0 = for ever.")] = 0
+    displace: Annotated[DisplacePolicy, _field("What a full queue does.")] = msgspec.field(
+        default_factory=DisplacePolicy
     )
 
 
+class PoolConfig(Value):
+    """How many tasks of an action may run."""
+
+    limit: Annotated[int, _field("Most tasks at a time; 0 = unlimited.")]
+    excess: Annotated[ExcessConfig, _field("What happens above the limit.")]
+    queue: Annotated[QueueConfig | None, _field("How tasks wait; absent without a queue.")] = None
+
+
 class RetryPolicy(Value):
-    """When and how a task that exits is started again."""
+    """When and how a task that exits is started again; what is absent is off."""
+
+    restart_delay: Annotated[str | None, _field("Wait before a restart.", "duration")] = None
+    restart_jitter: Annotated[
+        str | None, _field("Random addition to the wait, at most this.", "duration")
+    ] = None
+    error_window: Annotated[
+        str | None, _field("How long an exit counts; `0s` = for ever.", "duration")
+    ] = None
+    error_threshold: Annotated[
+        Count | None, _field("Exits within the window that make the task errored; 0 = never.")
+    ] = None
+
+
+class QueueItem(Value):
+    """A task that waits."""
+
+    task_id: Annotated[str, _field("The task.")]
+    action: Annotated[str, _field("Its action.")]
+    queued_at: Annotated[str, _field("Since when it waits.", "timestamp")]
+    position: Annotated[int, _field("Its place, from 0.")]
+    forced: Annotated[bool, _field("Whether it was forced in once.")]
+
+
+class PoolInfo(Value):
+    """A pool as it is now."""
+
+    limit: Annotated[int, _field("Most tasks at a time; 0 = unlimited.")]
+    running: Annotated[int, _field("Tasks that hold a slot.")]
+    queue_depth: Annotated[int, _field("Tasks that wait.")]
+    queue_items: Annotated[list[QueueItem] | None, _field("Who waits, the next first.")] = None
+
+
+class ActionMetrics(Value, omit_defaults=False):
+    """Counters of one action since the daemon started."""
+
+    tasks_started: Annotated[int, _field("Runs begun by a `start` or `reset`.")] = 0
+    tasks_completed: Annotated[int, _field("Tasks that ended `stopped`.")] = 0
+    tasks_errored: Annotated[int, _field("Tasks that ended `errored`.")] = 0
+    tasks_restarted: Annotated[int, _field("Automatic restarts.")] = 0
+    total_output_lines: Annotated[int, _field("Lines that were told.")] = 0
+
+
+class GlobalMetrics(ActionMetrics, omit_defaults=False):
+    """Counters of the daemon since it started."""
+
+    enqueued: Annotated[int, _field("Tasks that had to wait.")] = 0
+    dequeued: Annotated[int, _field("Tasks that left a queue without running.")] = 0
+    displaced: Annotated[int, _field("Those that a newer one displaced.")] = 0
+    expired: Annotated[int, _field("Those that waited too long.")] = 0
+
+
+class TaskMetrics(Value):
+    """Counters of one task."""
+
+    output_lines: Annotated[int, _field("Lines that were told.")]
+    restart_count: Annotated[int, _field("Automatic restarts since the last `start`.")]
+    runtime_ms: Annotated[int, _field("Run time of all its runs, milliseconds.")]
+    last_exit_code: Annotated[int | None, _field("Of its last ended run.")] = None
 
 
 class ActionInfo(Value, kw_only=True):
@@ -94,6 +172,9 @@ class ActionInfo(Value, kw_only=True):
     params: Annotated[dict[str, ParamSpec] | None, _field("Its parameters.")] = None
     task_pool: Annotated[PoolConfig, _field("Its limits.")]
     retry: Annotated[RetryPolicy, _field("Its retry policy; `{}` when off.")]
+    dedupe_key: Annotated[
+        list[str] | None, _field("Parameters of which one set of values runs only once.")
+    ] = None
 
 
 class TaskInfo(Value, kw_only=True):
@@ -102,7 +183,9 @@ class TaskInfo(Value, kw_only=True):
     task_id: TaskId
     action: ActionName
     params: Annotated[dict[str, str] | None, _field("As given to `start`, defaults added.")] = None
+    queued_at: Annotated[str | None, _field("Since when it waits.", "timestamp")] = None
     state: Annotated[TaskState, _field("Where it is in its life.")]
+    retry_policy: Annotated[RetryPolicy | None, _field("What holds for it.")] = None
     current_pid: Annotated[int | None, _field("Process id of the current run.")] = None
     worker_state: Annotated[WorkerState | None, _field("State of its newest run.")] = None
     restart_count: Annotated[int, _field("Automatic restarts since the last `start`.")]
@@ -132,14 +215,18 @@ class Start(Request, tag="start"):
     """Start a task. The client is subscribed to it before anything happens."""
 
     operation = "start_task"
-    direct = ("started",)
+    direct = ("queued", "started")
     side_effects: ClassVar[dict[Delivery, tuple[str, ...]]] = {
-        "broadcast_subscribers": ("started", "output", "exited", "errored")
+        "broadcast": ("queued", "dequeued", "pool_updated"),
+        "broadcast_subscribers": ("started", "output", "exited", "restarting", "errored"),
     }
 
     action: ActionName
     task_id: Annotated[str | None, _field("A UUID is made when absent.", "uuid")] = None
     params: Annotated[dict[str, str] | None, _field("Values of the action's parameters.")] = None
+    retry_policy: Annotated[
+        RetryPolicy | None, _field("Over the action's own; even `{}` turns restarts on.")
+    ] = None
     force: Annotated[bool, _field("Start at once, even above the limit of a pool.")] = False
 
 
@@ -148,7 +235,10 @@ class Stop(Request, tag="stop"):
 
     operation = "stop_task"
     direct = ()
-    side_effects: ClassVar[dict[Delivery, tuple[str, ...]]] = {"broadcast_subscribers": ("exited",)}
+    side_effects: ClassVar[dict[Delivery, tuple[str, ...]]] = {
+        "broadcast": ("dequeued",),
+        "broadcast_subscribers": ("exited",),
+    }
 
     task_id: TaskId
     grace: Annotated[
@@ -156,6 +246,15 @@ class Stop(Request, tag="stop"):
         _field("Time between SIGTERM and SIGKILL; the action's when absent.", "duration"),
     ] = None
     ack: WantsAck = False
+
+
+class Reset(Request, tag="reset"):
+    """Start an errored task again, its count of exits at zero."""
+
+    operation = "reset_task"
+    direct = ("started",)
+
+    task_id: TaskId
 
 
 class List(Request, tag="list"):
@@ -220,6 +319,54 @@ class Describe(Request, tag="describe"):
     action: Annotated[str | None, _field("Only this action.")] = None
 
 
+class PoolInfoRequest(Request, tag="pool_info"):
+    """Ask how a pool is: an action's, or the global one."""
+
+    operation = "get_pool_info"
+    direct = ("pool_info",)
+    for_viewers = True
+    can_fail = False
+
+    action: Annotated[str | None, _field("Whose pool; the global one when absent.")] = None
+
+
+class SetPool(Request, tag="set_pool"):
+    """Change the limits of a pool; what is not given keeps its value."""
+
+    operation = "set_pool_limits"
+    direct = ("pool_info",)
+    side_effects: ClassVar[dict[Delivery, tuple[str, ...]]] = {"broadcast": ("pool_updated",)}
+
+    action: Annotated[str | None, _field("Whose pool; the global one when absent.")] = None
+    size: Annotated[Count | None, _field("Most tasks at a time; 0 = unlimited.")] = None
+    limit: Annotated[Count | None, _field("Another name of size.")] = None
+    queue_size: Annotated[Count | None, _field("Most waiting tasks; 0 = no queue.")] = None
+    excess: Annotated[ExcessConfig | None, _field("What happens above the limit.")] = None
+
+
+class Purge(Request, tag="purge"):
+    """Let none of an action's tasks wait any more, or none at all."""
+
+    operation = "purge_queue"
+    direct = ("purged",)
+    side_effects: ClassVar[dict[Delivery, tuple[str, ...]]] = {"broadcast": ("dequeued",)}
+    can_fail = False
+
+    action: Annotated[str | None, _field("Only this action's.")] = None
+
+
+class Metrics(Request, tag="metrics"):
+    """Ask for counters: of one action, of one task, or of the daemon."""
+
+    operation = "get_metrics"
+    direct = ("metrics",)
+    for_viewers = True
+    can_fail = False
+
+    action: Annotated[str | None, _field("Of this action.")] = None
+    task_id: Annotated[str | None, _field("Of this task.", "uuid")] = None
+
+
 class Manifest(Request, tag="manifest"):
     """Ask for this description of the protocol."""
 
@@ -250,6 +397,31 @@ class Started(Message, kw_only=True, tag="started"):
     ts: Moment
 
 
+class Queued(Message, kw_only=True, tag="queued"):
+    """A task waits for a slot."""
+
+    delivery = "broadcast"
+
+    id: Annotated[str, _field("The id of the `start`; empty for other clients.")]
+    task_id: TaskId
+    action: ActionName
+    position: Annotated[int, _field("Its place, 1 = next.")]
+    ts: Moment
+
+
+class Dequeued(Message, tag="dequeued"):
+    """A task waits no more, and did not run."""
+
+    delivery = "broadcast"
+
+    task_id: TaskId
+    reason: Annotated[
+        str,
+        _field("`stopped`, `purged`, `displaced`, `expired`, `shutdown` or `failed`."),
+    ]
+    ts: Moment
+
+
 class Output(Message, tag="output"):
     """One line that a task wrote."""
 
@@ -275,6 +447,19 @@ class Exited(Message, tag="exited"):
     intentional: Annotated[bool, _field("A stop or a shutdown caused it.")]
     ts: Moment
     signal: Annotated[str | None, _field("The signal that ended it.")] = None
+    reason: Annotated[str | None, _field("`timeout` when a time limit caused it.")] = None
+
+
+class Restarting(Message, tag="restarting"):
+    """A task will be started again."""
+
+    delivery = "broadcast_subscribers"
+
+    task_id: TaskId
+    pid: ProcessId
+    restart_delay: Annotated[str, _field("How long it waits.", "duration")]
+    attempt: Annotated[int, _field("Restarts in a row, from 1.")]
+    ts: Moment
 
 
 class Errored(Message, tag="errored"):
@@ -312,6 +497,45 @@ class Actions(Message, tag="actions"):
 
     id: EchoedId
     actions: Annotated[list[ActionInfo], _field("The actions.")]
+
+
+class PoolInfoResponse(Message, kw_only=True, tag="pool_info"):
+    """Answers `pool_info` and `set_pool`."""
+
+    id: EchoedId
+    action: Annotated[str | None, _field("Whose pool; absent for the global one.")] = None
+    pool: Annotated[PoolInfo, _field("The pool.")]
+    pools: Annotated[
+        dict[str, PoolInfo] | None, _field("With the global one: those of all actions.")
+    ] = None
+
+
+class PoolUpdated(Message, kw_only=True, tag="pool_updated"):
+    """The limits of a pool have changed."""
+
+    delivery = "broadcast"
+
+    action: Annotated[str | None, _field("Whose pool; absent for the global one.")] = None
+    pool: Annotated[PoolInfo, _field("The pool.")]
+
+
+class Purged(Message, kw_only=True, tag="purged"):
+    """Answers `purge`."""
+
+    id: EchoedId
+    action: Annotated[str | None, _field("Whose queue.")] = None
+    count: Annotated[int, _field("How many tasks wait no more.")]
+
+
+class MetricsResponse(Message, tag="metrics"):
+    """Answers `metrics`, with exactly one of the three."""
+
+    id: EchoedId
+    global_: Annotated[GlobalMetrics | None, _field("Of the daemon.")] = msgspec.field(
+        default=None, name="global"
+    )
+    action: Annotated[ActionMetrics | None, _field("Of the action.")] = None
+    task: Annotated[TaskMetrics | None, _field("Of the task.")] = None
 
 
 class Subscribed(Message, tag="subscribed"):
@@ -357,21 +581,33 @@ class Ack(Message, tag="ack"):
 REQUESTS: tuple[type[Request], ...] = (
     Start,
     Stop,
+    Reset,
     List,
     Replay,
     Subscribe,
     Unsubscribe,
     Describe,
+    PoolInfoRequest,
+    SetPool,
+    Purge,
+    Metrics,
     Manifest,
 )
 MESSAGES: tuple[type[Message], ...] = (
     Started,
+    Queued,
+    Dequeued,
     Output,
     Exited,
+    Restarting,
     Errored,
     Lagged,
     Tasks,
     Actions,
+    PoolInfoResponse,
+    PoolUpdated,
+    Purged,
+    MetricsResponse,
     Subscribed,
     Unsubscribed,
     ManifestResponse,

@@ -4,7 +4,7 @@ import errno
 import re
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 
@@ -12,6 +12,8 @@ from overseer.core.config.model import ActionConfig, Config
 from overseer.core.config.section import ConfigError, Report, Section
 from overseer.core.config.table import CONFIG
 from overseer.core.config.tokens import ReadFile, read_tokens, token_variables
+from overseer.core.pool import PoolSettings
+from overseer.core.retry import Layer, PartialRetryPolicy
 from overseer.core.yaml_source import Document, Problem, YamlError, describe, load_yaml
 
 PORT_VARIABLE = "OVERSEER_PORT"
@@ -100,10 +102,23 @@ def _apply_port(values: dict[str, Any], environment: Mapping[str, str], report: 
 
 def _config(values: dict[str, Any], report: Report) -> Config:
     actions = {name: _action(name, action) for name, action in values.pop("actions").items()}
+    values["task_pool"] = PoolSettings.from_keys(values["task_pool"])
+    values["retry"] = _retry(values["retry"])
     return Config(actions=MappingProxyType(actions), warnings=tuple(report.warnings), **values)
 
 
 def _action(name: str, values: dict[str, Any]) -> ActionConfig:
     meta = values.pop("meta")
     values["description"] = values["description"] or meta.get("description", "")
+    values["task_pool"] = PoolSettings.from_keys(values["task_pool"])
+    values["retry"] = _retry(values["retry"])
     return ActionConfig(name=name, **values)
+
+
+def _retry(keys: Mapping[str, Any] | Literal[False]) -> Layer:
+    if keys is False:
+        return False
+    written = dict(keys)
+    if "success_exit_codes" in written:
+        written["success_exit_codes"] = tuple(written["success_exit_codes"])
+    return PartialRetryPolicy(**written)

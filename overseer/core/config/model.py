@@ -9,6 +9,8 @@ from typing import Literal
 import attrs
 
 from overseer.core.config.section import Section
+from overseer.core.pool import PoolSettings
+from overseer.core.retry import Layer
 from overseer.core.rotation import Rotation
 from overseer.core.tokens import Token
 from overseer.core.yaml_source import Problem
@@ -37,7 +39,8 @@ class Limits:
 class ActionConfig:
     """One action: a driver's ``type``, the driver's own ``config``, and what holds for any driver.
 
-    ``stop_grace`` is in seconds; ``replay_buffer`` is ``None`` where the global one holds.
+    ``stop_grace`` and the time limits are in seconds (0 = none); ``retry`` is False where the action wants
+    no restarts whatever holds globally; ``replay_buffer`` is ``None`` where the global one holds.
     """
 
     name: str
@@ -45,6 +48,11 @@ class ActionConfig:
     description: str
     config: Section
     stop_grace: float
+    timeout: float
+    idle_timeout: float
+    retry: Layer
+    task_pool: PoolSettings
+    dedupe_key: tuple[str, ...]
     backpressure: Literal["hold", "drop"]
     replay_buffer: int | None
 
@@ -72,5 +80,7 @@ class Config:
     limits: Limits
     log_file: str
     log_rotate: Rotation
+    task_pool: PoolSettings
+    retry: Layer
     actions: Mapping[str, ActionConfig]
     warnings: tuple[Problem, ...] = ()

@@ -65,16 +65,12 @@ _TASK_POOL = Key(
     "task_pool",
     TASK_POOL,
     default={},
-    later=Later.IGNORED,
-    note=", limits are not enforced",
     description="how many tasks run at once, and how many wait",
 )
 _RETRY = Key(
     "retry",
     RETRY,
     default={},
-    harmless=(False,),
-    later=Later.REFUSED,
     description="when a task that ended is started again",
 )
 _HOSTS = ListOf(item=NAME, expected="a list of texts")
@@ -159,21 +155,18 @@ ACTION = Group(
             "dedupe_key",
             ListOf(item=WRITTEN_NAME, expected="a list of parameter names"),
             default=(),
-            later=Later.REFUSED,
             description="parameters that make two tasks the same",
         ),
         Key(
             "timeout",
             DURATION,
             default=0.0,
-            later=Later.REFUSED,
             description="the longest run; 0s = no bound",
         ),
         Key(
             "idle_timeout",
             DURATION,
             default=0.0,
-            later=Later.REFUSED,
             description="the longest run without output; 0s = no bound",
         ),
         Key(

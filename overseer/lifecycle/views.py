@@ -1,0 +1,158 @@
+"""What clients are shown of tasks, actions, pools and counters: the live state as messages."""
+
+from collections.abc import Mapping
+
+import attrs
+import msgspec
+
+from overseer.core import pool
+from overseer.core.durations import format_duration
+from overseer.core.metrics import ActionCounters, Counters
+from overseer.core.retry import RetryPolicy as Policy
+from overseer.core.retry import effective_policy
+from overseer.core.task import TaskRecord
+from overseer.core.timestamps import format_timestamp
+from overseer.lifecycle.supervisor import Supervisor
+from overseer.lifecycle.task import Task
+from overseer.protocol.messages import (
+    ActionInfo,
+    ActionMetrics,
+    DisplacePolicy,
+    ExcessConfig,
+    GlobalMetrics,
+    PoolConfig,
+    PoolInfo,
+    QueueConfig,
+    QueueItem,
+    RetryPolicy,
+    TaskInfo,
+    TaskMetrics,
+    WorkerState,
+)
+
+HIDDEN = "***"
+"""What is shown of a secret."""
+
+
+def task_info(task: Task) -> TaskInfo:
+    """Return what ``list`` tells of a task."""
+    record = task.record
+    secrets = task.assignment.handler.secrets if task.assignment else ()
+    params = {name: HIDDEN if name in secrets else value for name, value in record.params.items()}
+    return TaskInfo(
+        task_id=record.task_id,
+        action=record.action,
+        params=params or None,
+        queued_at=_moment(record.queued_at),
+        state=record.state,
+        retry_policy=None if task.policy is None else _retry_policy(task.policy),
+        current_pid=record.pid,
+        worker_state=_worker_state(record),
+        restart_count=record.restart_count,
+        created_at=format_timestamp(record.created_at),
+        last_started_at=_moment(record.last_started_at),
+        last_exited_at=_moment(record.last_exited_at),
+        last_exit_code=record.last_exit_code,
+        error_message=record.error_message or None,
+    )
+
+
+def action_info(supervisor: Supervisor, name: str) -> ActionInfo:
+    """Return what ``describe`` tells of an action, with what holds for it in effect."""
+    handler = supervisor.handler(name)
+    policy = effective_policy(supervisor.defaults.retry, handler.retry, None)
+    return msgspec.structs.replace(
+        handler.describe(),
+        task_pool=_pool_config(supervisor.pools.limits(name)),
+        retry=RetryPolicy() if policy is None else _retry_policy(policy),
+        dedupe_key=list(handler.dedupe_key) or None,
+    )
+
+
+def pool_info(supervisor: Supervisor, action: str | None) -> PoolInfo:
+    """Return how the pool of an action is, or the global one."""
+    info = supervisor.pools.info(action)
+    items = [_queue_item(item) for item in info.queue_items]
+    return PoolInfo(info.limit, info.running, info.queue_depth, items or None)
+
+
+def global_metrics(counters: Counters) -> GlobalMetrics:
+    """Return the counters of the daemon."""
+    return GlobalMetrics(**_numbers(counters))
+
+
+def action_metrics(counters: ActionCounters) -> ActionMetrics:
+    """Return the counters of an action."""
+    return ActionMetrics(**_numbers(counters))
+
+
+def task_metrics(task: Task, now: int) -> TaskMetrics:
+    """Return the counters of a task; ``now`` is in microseconds since the epoch."""
+    record = task.record
+    running = now - (record.last_started_at or now) if record.pid is not None else 0
+    return TaskMetrics(
+        record.last_seq,
+        record.restart_count,
+        (record.run_time + running) // 1000,
+        record.last_exit_code,
+    )
+
+
+def _numbers(counters: ActionCounters) -> Mapping[str, int]:
+    return attrs.asdict(counters, recurse=False, filter=lambda field, _: field.name != "actions")
+
+
+def _queue_item(item: pool.QueueItem) -> QueueItem:
+    ticket = item.ticket
+    return QueueItem(
+        ticket.task_id,
+        ticket.action,
+        format_timestamp(ticket.queued_at),
+        item.position,
+        ticket.forced,
+    )
+
+
+def _pool_config(limits: pool.PoolLimits) -> PoolConfig:
+    excess = limits.excess
+    off = excess.action == "none"
+    queue = None
+    if limits.queue_size != 0:
+        displaces = limits.displace == "true"
+        queue = QueueConfig(
+            enabled=True,
+            size=limits.queue_size or 0,
+            order=limits.order,
+            max_age=int(limits.queue_timeout),
+            displace=DisplacePolicy(displaces, "first" if displaces else ""),
+        )
+    return PoolConfig(
+        limit=limits.size,
+        queue=queue,
+        excess=ExcessConfig()
+        if off
+        else ExcessConfig(excess.action, excess.order, int(excess.grace)),
+    )
+
+
+def _retry_policy(policy: Policy) -> RetryPolicy:
+    return RetryPolicy(
+        restart_delay=_duration(policy.restart_delay),
+        restart_jitter=_duration(policy.restart_jitter),
+        error_window=_duration(policy.error_window),
+        error_threshold=policy.error_threshold or None,
+    )
+
+
+def _duration(seconds: float) -> str | None:
+    return format_duration(seconds) if seconds else None
+
+
+def _worker_state(record: TaskRecord) -> WorkerState | None:
+    if record.pid is not None:
+        return "running"
+    return "exited" if record.last_exited_at is not None else None
+
+
+def _moment(microseconds: int | None) -> str | None:
+    return None if microseconds is None else format_timestamp(microseconds)
