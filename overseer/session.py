@@ -42,12 +42,14 @@ from overseer.protocol.messages import (
     Replay,
     Request,
     Reset,
+    Restart,
     RetryPolicy,
     SetPool,
     Start,
     Stop,
     Subscribe,
     Subscribed,
+    TaskInfo,
     Tasks,
     Unsubscribe,
     Unsubscribed,
@@ -179,12 +181,16 @@ class Session:
             self._starter(request.id),
             policy=None if request.retry_policy is None else _policy(request.retry_policy),
             force=request.force,
+            on_duplicate=request.on_duplicate,
         )
 
     def _stop(self, request: Stop) -> None:
         self._supervisor.stop(request.task_id, request.grace)
         if request.ack:
             self._acknowledge(request.id, request.task_id)
+
+    def _restart(self, request: Restart) -> None:
+        self._supervisor.restart(request.task_id, request.grace, self._starter(request.id))
 
     def _reset(self, request: Reset) -> None:
         self._supervisor.reset(request.task_id, self._starter(request.id))
@@ -212,15 +218,16 @@ class Session:
         task_id = request.task_id
         if task_id == EVERY_TASK and request.since_seq is not None:
             raise RequestError('since_seq: not with task_id "*"')
-        self._supervisor.subscribe(self._outbox, task_id)
+        self._supervisor.subscribe(self._outbox, task_id, output=request.output)
         self._outbox.tell_gap(task_id)  # of an earlier subscription: what follows may fill it
         task = self._supervisor.find(task_id)
+        tasks = self._snapshot(task_id) if request.snapshot else None
         if task is None:
-            self._send(Subscribed(request.id, task_id))
+            self._send(Subscribed(request.id, task_id, tasks=tasks))
             return
         ring = task.ring
         self._send(
-            Subscribed(request.id, task_id, task.record.epoch, ring.first_seq, ring.last_seq)
+            Subscribed(request.id, task_id, task.record.epoch, ring.first_seq, ring.last_seq, tasks)
         )
         if request.since_seq is not None:
             self._resume(task, request.since_seq, request.epoch)
@@ -291,6 +298,12 @@ class Session:
             fail=lambda reason: self._send(Error(request_id, reason)),
         )
 
+    def _snapshot(self, task_id: str) -> list[TaskInfo]:
+        if task_id == EVERY_TASK:
+            return [views.task_info(task) for task in self._supervisor.select()]
+        task = self._supervisor.find(task_id)
+        return [] if task is None else [views.task_info(task)]
+
     def _tell_pool(self, request_id: str, action: str | None) -> None:
         supervisor = self._supervisor
         pools = None
@@ -337,6 +350,7 @@ def _policy(given: RetryPolicy) -> PartialRetryPolicy:
 _HANDLERS: dict[type[Request], Callable[..., None]] = {
     Start: Session._start,
     Stop: Session._stop,
+    Restart: Session._restart,
     Reset: Session._reset,
     List: Session._list,
     Replay: Session._replay,

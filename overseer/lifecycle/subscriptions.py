@@ -4,9 +4,10 @@ A subscription is to a task id, whether or not there is such a task yet, or to `
 future. The two are independent, and a subscriber with both still gets each event once.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from typing import Protocol, TypeAlias
 
+import attrs
 from twisted.logger import Logger
 
 from overseer.protocol.batch import Batch
@@ -48,6 +49,14 @@ Sink: TypeAlias = Callable[[Batch], object]
 """Takes every batch of every task, once; never blocks. Nobody waits for it: it is no part of any audience."""
 
 
+@attrs.frozen
+class _Audience:
+    """Everyone who receives the events of a task, and those of them who want its output, too."""
+
+    everyone: tuple[Subscriber, ...]
+    listeners: tuple[Subscriber, ...]
+
+
 class Subscriptions:
     """All subscriptions of one daemon, and its sinks."""
 
@@ -55,24 +64,24 @@ class Subscriptions:
 
     def __init__(self, sinks: Iterable[Sink] = ()) -> None:
         self._sinks = tuple(sinks)
-        self._by_task: dict[str, dict[Subscriber, None]] = {}
-        self._to_every_task: dict[Subscriber, None] = {}
+        # A subscription's value: whether it wants output.
+        self._by_task: dict[str, dict[Subscriber, bool]] = {}
+        self._to_every_task: dict[Subscriber, bool] = {}
         self._of_subscriber: dict[Subscriber, set[str]] = {}
-        self._audiences: dict[str, tuple[Subscriber, ...]] = {}
+        self._audiences: dict[str, _Audience] = {}
 
-    def subscribe(self, subscriber: Subscriber, task_id: str) -> bool:
-        """Add a subscription; return whether it is new."""
+    def subscribe(self, subscriber: Subscriber, task_id: str, *, output: bool = True) -> bool:
+        """Add a subscription, or change what it wants; return whether it is new."""
         own = self._of_subscriber.setdefault(subscriber, set())
-        if task_id in own:
-            return False
+        new = task_id not in own
         own.add(task_id)
         if task_id == EVERY_TASK:
-            self._to_every_task[subscriber] = None
+            self._to_every_task[subscriber] = output
             self._audiences.clear()
         else:
-            self._by_task.setdefault(task_id, {})[subscriber] = None
+            self._by_task.setdefault(task_id, {})[subscriber] = output
             self._audiences.pop(task_id, None)
-        return True
+        return new
 
     def unsubscribe(self, subscriber: Subscriber, task_id: str) -> None:
         """End a subscription, if there is one."""
@@ -93,24 +102,38 @@ class Subscriptions:
 
     def audience(self, task_id: str) -> tuple[Subscriber, ...]:
         """Return everyone who receives the events of a task, each once."""
+        return self._audience(task_id).everyone
+
+    def _audience(self, task_id: str) -> _Audience:
         audience = self._audiences.get(task_id)
         if audience is None:
-            audience = tuple(self._by_task.get(task_id, {}) | self._to_every_task)
-            self._audiences[task_id] = audience
+            explicit = self._by_task.get(task_id, {})
+            everyone = explicit | self._to_every_task
+            audience = self._audiences[task_id] = _Audience(
+                tuple(everyone),
+                tuple(
+                    subscriber
+                    for subscriber in everyone
+                    if explicit.get(subscriber) or self._to_every_task.get(subscriber)
+                ),
+            )
         return audience
 
     def release(self, task_id: str) -> None:
         """Let go of what was remembered for a task that is no more; subscriptions to its id stay."""
         self._audiences.pop(task_id, None)
 
-    def publish(self, batch: Batch, *, besides: Subscriber | None = None) -> tuple[Subscriber, ...]:
-        """Send a batch to the audience of its task, ``besides`` left out; return the audience."""
-        audience = self.audience(batch.task_id)
-        for subscriber in audience:
-            if subscriber is not besides:
+    def publish(
+        self, batch: Batch, *, besides: Container[Subscriber | None] = ()
+    ) -> tuple[Subscriber, ...]:
+        """Send a batch to those who want it, ``besides`` left out; return who that was."""
+        audience = self._audience(batch.task_id)
+        receivers = audience.listeners if batch.droppable else audience.everyone
+        for subscriber in receivers:
+            if subscriber not in besides:
                 self.send(subscriber, batch)
         self.record(batch)
-        return audience
+        return receivers
 
     def send(self, subscriber: Subscriber, batch: Batch) -> None:
         """Send a batch to one subscriber; should it fail, this is logged and goes no further."""

@@ -5,6 +5,7 @@ one task in ``machine.py``; what clients are told of all this is put into words 
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Literal
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -29,6 +30,7 @@ from overseer.lifecycle.subscriptions import EVERY_TASK, Subscriber
 from overseer.lifecycle.task import Assignment, Starter, Surroundings, Task
 from overseer.protocol.batch import Batch
 
+OnDuplicate = Literal["error", "attach", "replace"]
 _MICROSECONDS = 1_000_000
 MAX_TASK_ID_SIZE = 512
 """Characters; an id is repeated in every message of its task."""
@@ -91,6 +93,8 @@ class Supervisor:
         self._unslotted: set[str] = set()
         """Tasks that wait to restart and have given back their slot."""
         self._duplicates: dict[tuple[str, tuple[str, ...]], str] = {}
+        self._replacements: dict[str, tuple[Starter, Callable[[], object]]] = {}
+        """Starts that wait until the task in their way is gone."""
         self._prune_timer: IDelayedCall | None = None
         self._expiry_timer: IDelayedCall | None = None
         self._ended: Deferred[None] | None = None
@@ -106,8 +110,9 @@ class Supervisor:
         *,
         policy: PartialRetryPolicy | None = None,
         force: bool = False,
-    ) -> str:
-        """Start a task, or let it wait, and return its id; the starter is subscribed before anything happens.
+        on_duplicate: OnDuplicate = "error",
+    ) -> None:
+        """Start a task, or let it wait; the starter is subscribed before anything happens.
 
         :raises RequestError: when it cannot be started; what fails later goes to ``starter.fail``.
         """
@@ -119,6 +124,14 @@ class Supervisor:
             values = handler.validate(params)
         except ValidationError as error:
             raise RequestError(f"validation error: {error}") from None
+        existing = self._duplicate(action, handler, values) or self._tasks.get(task_id or "")
+        if existing is not None and not existing.record.finished and on_duplicate != "error":
+
+            def start_then() -> None:
+                self.start(action, task_id, params, starter, policy=policy, force=force)
+
+            self._share_or_replace(existing, on_duplicate, starter, start_then)
+            return
         self._refuse_duplicate(action, handler, values)
         task_id = task_id or self._new_id()
         task = self._tasks.get(task_id)
@@ -138,7 +151,30 @@ class Supervisor:
         task.assign(assignment, self._subscribed(starter, task_id))
         self._note_duplicate(task)
         self._follow(task, ticket, answer)
-        return task_id
+
+    def restart(self, task_id: str, grace: float | None, starter: Starter) -> None:
+        """Stop a task and start it again in the same slot; start a finished one as it was started last.
+
+        :raises RequestError: when there is no such task, it waits for a slot, or it cannot be started.
+        """
+        self._refuse_in_shutdown()
+        task = self.task(task_id)
+        if task.record.state == "queued":
+            raise RequestError("task is queued: it has not begun")
+        if not task.record.finished:
+            task.restart(grace, starter)
+            return
+        last = task.assignment
+        if last is None:
+            raise RequestError("task was never started")
+        self._refuse_duplicate(last.action, last.handler, last.params)
+        _refuse_active(task)
+        ticket = Ticket(task_id, last.action, self._surroundings.now())
+        answer = self._ask_for_slot(ticket)
+        self._enter(task)
+        task.assign(last, starter)
+        self._note_duplicate(task)
+        self._follow(task, ticket, answer)
 
     def reset(self, task_id: str, starter: Starter) -> None:
         """Start an errored task again.
@@ -230,11 +266,11 @@ class Supervisor:
             self._dequeue(ticket, "purged")
         return len(tickets)
 
-    def subscribe(self, subscriber: Subscriber, task_id: str) -> None:
+    def subscribe(self, subscriber: Subscriber, task_id: str, *, output: bool = True) -> None:
         """Subscribe to a task, or to every task with ``*``, whether or not it exists."""
         if task_id != EVERY_TASK:
             _check_task_id(task_id)
-        self.subscriptions.subscribe(subscriber, task_id)
+        self.subscriptions.subscribe(subscriber, task_id, output=output)
         self._audience_changed(task_id)
 
     def unsubscribe(self, subscriber: Subscriber, task_id: str) -> None:
@@ -337,6 +373,8 @@ class Supervisor:
             if task.record.state == "stopped":
                 self._finished[task_id] = task
                 self._prune()
+        if task_id in self._replacements:
+            self._replace(task_id)
         self._check_ended()
 
     def take_slot_again(self, task: Task) -> None:
@@ -428,6 +466,8 @@ class Supervisor:
         self._tell_dequeued(task_id, reason)
         self._alive.pop(task_id, None)
         self._forget(task_id)
+        if task_id in self._replacements:
+            self._replace(task_id)
         self._check_ended()
 
     def _watch_expiry(self) -> None:
@@ -464,13 +504,48 @@ class Supervisor:
         if self._ended is not None:
             raise RequestError("shutting down: nothing is started any more")
 
+    def _duplicate(
+        self, action: str, handler: IActionHandler, values: Mapping[str, str]
+    ) -> Task | None:
+        if not handler.dedupe_key:
+            return None
+        task_id = self._duplicates.get(_duplicate_key(action, handler, values))
+        return None if task_id is None else self._tasks.get(task_id)
+
     def _refuse_duplicate(
         self, action: str, handler: IActionHandler, values: Mapping[str, str]
     ) -> None:
-        if handler.dedupe_key:
-            existing = self._duplicates.get(_duplicate_key(action, handler, values))
-            if existing is not None:
-                raise RequestError(f"duplicate task: already running as {existing}", existing)
+        existing = self._duplicate(action, handler, values)
+        if existing is not None:
+            task_id = existing.record.task_id
+            raise RequestError(f"duplicate task: already running as {task_id}", task_id)
+
+    def _share_or_replace(
+        self,
+        existing: Task,
+        how: OnDuplicate,
+        starter: Starter,
+        start: Callable[[], object],
+    ) -> None:
+        """Answer a start with the task that is in its way, or let it wait until that one is gone."""
+        if how == "attach":
+            if starter.subscriber is not None:
+                self.subscribe(starter.subscriber, existing.record.task_id)
+            existing.attach(starter)
+            return
+        task_id = existing.record.task_id
+        waiting = self._replacements.pop(task_id, None)
+        if waiting is not None:
+            waiting[0].fail("replaced by a later start")
+        self._replacements[task_id] = (starter, start)
+        self._stop(existing, None, "stopped")
+
+    def _replace(self, task_id: str) -> None:
+        starter, start = self._replacements.pop(task_id)
+        try:
+            start()
+        except RequestError as error:
+            starter.fail(error.message)
 
     def _note_duplicate(self, task: Task) -> None:
         assignment = task.assignment

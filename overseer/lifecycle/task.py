@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import attrs
+import msgspec
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
@@ -93,6 +94,8 @@ class Task:
         self._run: Run | None = None
         self._waiting_for_group = False
         self._requeue = False
+        self._restart: Starter | None = None
+        self._attached: list[Starter] = []
         self._kill_at_once = False
         self._state_before = record.state
         self.was_queued = False
@@ -160,6 +163,7 @@ class Task:
         self.starter = Starter()
         self._requeue = False
         self.inputs.leave()
+        self._refuse_attached("the task waits no more")
 
     def stop(self, grace: float | None, *, requeue: bool = False) -> None:
         """End the current run, by force after ``grace`` seconds (None: what the action says).
@@ -172,7 +176,28 @@ class Task:
         elif not record.finished:
             record.intentional = True
             self._requeue = requeue
+            self._refuse_restart("stopped before it could begin")
         self.inputs.stop(self.stop_grace if grace is None else grace)
+
+    def restart(self, grace: float | None, starter: Starter) -> None:
+        """End the current run and begin another one with the same assignment, in the same slot."""
+        self._refuse_restart("replaced by a later restart")
+        self.record.intentional = True
+        self._requeue = False
+        self._restart = starter
+        self.inputs.stop(self.stop_grace if grace is None else grace)
+
+    def attach(self, starter: Starter) -> None:
+        """Answer a starter with the run there is, or with the next one once it has begun."""
+        record = self.record
+        if record.pid is None or starter.subscriber is None:
+            self._attached.append(starter)
+            return
+        now = record.last_started_at or self._surroundings.now()
+        started = Started(
+            id=starter.request_id, task_id=record.task_id, pid=record.pid, ts=format_timestamp(now)
+        )
+        self._surroundings.subscriptions.send(starter.subscriber, self._event(started, now))
 
     def kill(self) -> None:
         """End the current run by force, now; one that is still being started ends once it runs."""
@@ -232,16 +257,13 @@ class Task:
         started = Started(
             id="", task_id=record.task_id, pid=pid, restart_of=restart_of, ts=format_timestamp(now)
         )
-        if starter.subscriber is not None:
-            named = Started(
-                id=starter.request_id,
-                task_id=record.task_id,
-                pid=pid,
-                restart_of=restart_of,
-                ts=started.ts,
-            )
-            subscriptions.send(starter.subscriber, self._event(named, now))
-        subscriptions.publish(self._event(started, now), besides=starter.subscriber)
+        attached, self._attached = self._attached, []
+        for one in (starter, *attached):
+            if one.subscriber is not None:
+                named = msgspec.structs.replace(started, id=one.request_id)
+                subscriptions.send(one.subscriber, self._event(named, now))
+        told = {one.subscriber for one in (starter, *attached)}
+        subscriptions.publish(self._event(started, now), besides=told)
 
     def terminate(self, grace: float) -> None:
         """Ask the worker to end."""
@@ -289,6 +311,8 @@ class Task:
             self.inputs.requeue()
             if not self.alive:
                 self._owner.take_slot_again(self)
+        elif self._restart is not None:
+            self._begin_anew(self._restart)
         elif record.intentional:
             self._complete()
         else:
@@ -371,11 +395,31 @@ class Task:
             self.inputs.complete()
         self._owner.task_failed_to_start(self, reason)
         starter.fail(reason)
+        self._refuse_attached(reason)
+        self._refuse_restart(reason)
+
+    def _begin_anew(self, starter: Starter) -> None:
+        """Follow a restart that was asked for: a first run again, in the slot that the task still has."""
+        self._restart = None
+        self.record.restart_count = 0
+        self.prepare(starter)
+        self.inputs.retry_after(0.0)
+
+    def _refuse_restart(self, reason: str) -> None:
+        starter, self._restart = self._restart, None
+        if starter is not None:
+            starter.fail(reason)
+
+    def _refuse_attached(self, reason: str) -> None:
+        attached, self._attached = self._attached, []
+        for starter in attached:
+            starter.fail(reason)
 
     def _complete(self) -> None:
         self.record.state = "stopped"
         self.inputs.complete()
         self._owner.task_ended(self)
+        self._refuse_attached("the task has ended before another run could begin")
 
     def _follow_policy(self, outcome: Outcome | None) -> None:
         record = self.record
@@ -407,6 +451,7 @@ class Task:
             self._tell_errored(record.last_pid, verdict.exit_count, None)
             self.inputs.give_up()
             self._owner.task_ended(self)
+            self._refuse_attached("the task has failed before another run could begin")
         else:
             self._complete()
 

@@ -228,6 +228,14 @@ class Start(Request, tag="start"):
         RetryPolicy | None, _field("Over the action's own; even `{}` turns restarts on.")
     ] = None
     force: Annotated[bool, _field("Start at once, even above the limit of a pool.")] = False
+    on_duplicate: Annotated[
+        Literal["error", "attach", "replace"],
+        _enum(
+            "OnDuplicate",
+            ("error", "attach", "replace"),
+            "When such a task runs already: refuse, subscribe to that one, or stop it first.",
+        ),
+    ] = "error"
 
 
 class Stop(Request, tag="stop"):
@@ -246,6 +254,22 @@ class Stop(Request, tag="stop"):
         _field("Time between SIGTERM and SIGKILL; the action's when absent.", "duration"),
     ] = None
     ack: WantsAck = False
+
+
+class Restart(Request, tag="restart"):
+    """Stop a task and start it again in the same slot; a finished one is just started again."""
+
+    operation = "restart_task"
+    direct = ("queued", "started")
+    side_effects: ClassVar[dict[Delivery, tuple[str, ...]]] = {
+        "broadcast_subscribers": ("exited", "started")
+    }
+
+    task_id: TaskId
+    grace: Annotated[
+        float | None,
+        _field("Time between SIGTERM and SIGKILL; the action's when absent.", "duration"),
+    ] = None
 
 
 class Reset(Request, tag="reset"):
@@ -297,6 +321,8 @@ class Subscribe(Request, tag="subscribe"):
     epoch: Annotated[
         str | None, _field("The epoch that `since_seq` belongs to, from an earlier `subscribed`.")
     ] = None
+    output: Annotated[bool, _field("`false`: lifecycle events only.")] = True
+    snapshot: Annotated[bool, _field("Put the tasks as they are now into `subscribed`.")] = False
 
 
 class Unsubscribe(Request, tag="unsubscribe"):
@@ -546,6 +572,9 @@ class Subscribed(Message, tag="subscribed"):
     epoch: Annotated[str | None, _field("Changes when the numbering of lines starts again.")] = None
     first_seq: Annotated[int | None, _field("Oldest line that can be replayed.")] = None
     last_seq: Annotated[int | None, _field("Newest line, 0 before the first.")] = None
+    tasks: Annotated[
+        list[TaskInfo] | None, _field("With `snapshot`: the tasks at this very instant.")
+    ] = None
 
 
 class Unsubscribed(Message, tag="unsubscribed"):
@@ -581,6 +610,7 @@ class Ack(Message, tag="ack"):
 REQUESTS: tuple[type[Request], ...] = (
     Start,
     Stop,
+    Restart,
     Reset,
     List,
     Replay,
