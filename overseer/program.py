@@ -23,7 +23,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from overseer._version import __version__
-from overseer.core.config import Config, default_config, load_config
+from overseer.core.config import Config, ConfigError, default_config, load_config
 from overseer.core.listen import StdioAddress, parse_listen
 from overseer.drivers.registry import built_in_drivers
 from overseer.listeners import ListenError
@@ -42,18 +42,26 @@ class ConfigFileError(Exception):
     """The configuration file cannot be read."""
 
 
+def find_config(path: str | None, environment: Mapping[str, str] = os.environ) -> str | None:
+    """Return the name of the configuration file, None if there is none.
+
+    ``OVERSEER_CONFIG`` goes before ``path``; without either ``./config.yaml`` is taken if there is one.
+    """
+    named = environment.get("OVERSEER_CONFIG") or path
+    return named or (DEFAULT_CONFIG if Path(DEFAULT_CONFIG).exists() else None)
+
+
 def read_config(path: str | None, environment: Mapping[str, str] = os.environ) -> Config:
     """Return the configuration of the program.
 
-    ``OVERSEER_CONFIG`` goes before ``path``; without either ``./config.yaml`` is taken if there is one.
+    Where ``find_config`` finds no file the defaults hold.
 
-    :raises ConfigFileError: when a file that was named cannot be read.
+    :raises ConfigFileError: when the file cannot be read.
     :raises overseer.core.config.ConfigError: with everything that is wrong with it.
     """
-    named = environment.get("OVERSEER_CONFIG") or path
-    if named is None and not Path(DEFAULT_CONFIG).exists():
+    name = find_config(path, environment)
+    if name is None:
         return default_config(environment)
-    name = named or DEFAULT_CONFIG
     try:
         text = Path(name).read_text(encoding="utf-8")
     except OSError as error:
@@ -70,17 +78,19 @@ def _read_file(name: str) -> str:
 class Program(Service):
     """The daemon as a program. ``exit_status`` is 1 when it could not start.
 
+    :param path: of the configuration, as ``read_config`` takes it: SIGHUP reads it again.
     :raises overseer.core.config.ConfigError: when an action does not fit its driver.
     """
 
     name = "overseer"
     _log = Logger()
 
-    def __init__(self, reactor: Any, config: Config) -> None:
+    def __init__(self, reactor: Any, config: Config, path: str | None) -> None:
         self.exit_status = 0
         self._stopping = False
         self._failure: Failure | None = None
         self._reactor = reactor
+        self._path = find_config(path)
         # A clock that is set back would delay every timer, the SIGKILL after a grace too.
         reactor.seconds = time.monotonic
         self._limit = raise_descriptor_limit()
@@ -146,7 +156,17 @@ class Program(Service):
 
     def _hang_up(self, _number: int, _frame: object) -> None:
         self._reactor.callFromThread(self._overseer.reopen_log)
-        self._reactor.callFromThread(self._log.warn, "SIGHUP: reload is not in this version")
+        self._reactor.callFromThread(self._reload)
+
+    def _reload(self) -> None:
+        if self._stopping:
+            return
+        try:
+            self._overseer.reload(read_config(self._path))
+        except (ConfigError, ConfigFileError) as error:
+            for problem in str(error).splitlines():
+                self._log.error("{problem}", problem=problem)
+            self._log.error("the configuration was not reloaded: everything stays as it was")
 
     def _take_stop_signals(self) -> None:
         for number in _STOP_SIGNALS:

@@ -18,10 +18,11 @@ from twisted.internet.stdio import StandardIO
 from twisted.logger import Logger
 
 from overseer._version import __version__
-from overseer.core.access import AccessRules
-from overseer.core.config import Config
+from overseer.core.access import AccessRules, Refusal, RequestHead
+from overseer.core.config import Changes, Config, keep_until_restart
 from overseer.core.listen import StdioAddress, parse_listen, reaches_beyond_loopback
-from overseer.drivers.interfaces import DriverServices
+from overseer.core.tokens import Identity
+from overseer.drivers.interfaces import DriverServices, IActionHandler
 from overseer.drivers.registry import Drivers, built_in_drivers
 from overseer.eventlog import EventLog, LogFile
 from overseer.interfaces import OwnNetworks
@@ -75,15 +76,8 @@ class OverseerService(Service):
         self.config = config
         self._reactor = reactor
         self.spawner = ProcessSpawner(reactor, descriptor_limit=descriptor_limit)
-        services = DriverServices(
-            spawner=self.spawner,
-            clock=reactor,
-            environment={
-                name: value
-                for name, value in (os.environ if environment is None else environment).items()
-                if name not in config.token_variables
-            },
-        )
+        self._drivers = drivers or built_in_drivers()
+        self._environment = os.environ if environment is None else environment
         self._event_log = (
             EventLog(reactor, LogFile(config.log_file, config.log_rotate))
             if config.log_file
@@ -96,18 +90,12 @@ class OverseerService(Service):
             subscriptions=Subscriptions([self._event_log.append] if self._event_log else []),
             line_size=config.limits.line_size,
         )
-        retention = Retention(
-            replay_buffer=config.replay_buffer,
-            replay_bytes=config.replay_bytes,
-            finished_count=config.retain.count,
-            finished_age=config.retain.age,
-        )
         self.supervisor = Supervisor(
-            (drivers or built_in_drivers()).create_actions(config, services),
+            self._drivers.create_actions(config.actions, self._services(config)),
             surroundings,
-            retention,
+            _retention(config),
             _new_id,
-            Defaults(retry=config.retry, pool=config.task_pool),
+            _defaults(config),
         )
         self._clients = ClientFactory(
             reactor,
@@ -120,6 +108,7 @@ class OverseerService(Service):
             ),
         )
         self._own_networks = OwnNetworks(reactor)
+        self._access = self._access_rules(config)
         self._ports: Sequence[IListeningPort] = ()
         self._stdio = stdio
         self._stdio_client: StdioClient | None = None
@@ -131,9 +120,7 @@ class OverseerService(Service):
     def startService(self) -> None:
         """Open the listeners; :attr:`started` tells when they are open."""
         super().startService()
-        handlers = self.supervisor.actions.values()
-        for warning in (*self.config.warnings, *(w for h in handlers for w in h.warnings)):
-            self._log.warn("{warning}", warning=str(warning))
+        self._tell_warnings()
         Deferred.fromCoroutine(self._start()).chainDeferred(self.started)
 
     def stopService(self) -> Deferred[None]:
@@ -150,6 +137,28 @@ class OverseerService(Service):
         if self._event_log is not None:
             self._event_log.reopen()
 
+    def reload(self, config: Config) -> None:
+        """Take over a configuration that was read anew.
+
+        Tasks keep the action that they were started with, clients their connection. Where this raises, and
+        in a shutdown, nothing changes.
+
+        :raises overseer.core.config.ConfigError: when an action does not fit its driver.
+        """
+        if not self.running:
+            return
+        changes = Changes.between(self.config, config)
+        config = keep_until_restart(self.config, config)
+        handlers, access = self._handlers(config), self._access_rules(config)
+        self.config, self._access = config, access
+        self.supervisor.reconfigure(handlers, _defaults(config), _retention(config))
+        self._log.info("the configuration was reloaded: {changes}", changes=str(changes))
+        for key in changes.waiting:
+            self._log.warn('"{key}" has changed and needs a restart', key=key)
+        self._tell_warnings()
+        if changes.fields:
+            self._warn_of_exposure()
+
     @property
     def urls(self) -> tuple[str, ...]:
         """What clients of this machine connect to."""
@@ -157,6 +166,11 @@ class OverseerService(Service):
             websocket_url(address, port)
             for address, port in zip(self._addresses, self._ports, strict=True)
         )
+
+    def _tell_warnings(self) -> None:
+        handlers = self.supervisor.actions.values()
+        for warning in (*self.config.warnings, *(w for h in handlers for w in h.warnings)):
+            self._log.warn("{warning}", warning=str(warning))
 
     async def _start(self) -> None:
         addresses = [parse_listen(text) for text in self.config.listen]
@@ -185,29 +199,65 @@ class OverseerService(Service):
                 routes.ASYNCAPI: self._asyncapi,
             },
             ready=lambda: bool(self._ports) and bool(self.running),
-            access=AccessRules(
-                allowed_origins=config.allowed_origins,
-                allowed_hosts=config.allowed_hosts,
-                own_names=[socket.gethostname()],
-                trusted_cidrs=config.trusted_cidrs,
-                own_networks=self._own_networks,
-                tokens=config.tokens,
-            ),
+            admit=self._admit,
             connections=config.limits.connections,
             reactor=self._reactor,
         )
         self._ports = await listen_all(
             self._reactor, self._addresses, site, unix_mode=config.unix_mode
         )
-        for address, url in zip(self._addresses, self.urls, strict=True):
+        for url in self.urls:
             self._log.info("listening on {url}", url=url)
-            if reaches_beyond_loopback(address) and not config.tokens:
+        self._warn_of_exposure()
+
+    def _warn_of_exposure(self) -> None:
+        for address in self._addresses:
+            if reaches_beyond_loopback(address) and not self.config.tokens:
                 self._log.warn(
                     'listen "{address}" reaches beyond this machine without auth.tokens: every peer in'
                     " {networks} may start tasks; behind a proxy or in Docker every peer may look local",
                     address=str(address),
                     networks=self._trusted_networks(),
                 )
+
+    def _admit(self, head: RequestHead) -> Identity | Refusal:
+        return self._access.admit(head)
+
+    def _access_rules(self, config: Config) -> AccessRules:
+        return AccessRules(
+            allowed_origins=config.allowed_origins,
+            allowed_hosts=config.allowed_hosts,
+            own_names=[socket.gethostname()],
+            trusted_cidrs=config.trusted_cidrs,
+            own_networks=self._own_networks,
+            tokens=config.tokens,
+        )
+
+    def _services(self, config: Config) -> DriverServices:
+        return DriverServices(
+            spawner=self.spawner,
+            clock=self._reactor,
+            environment={
+                name: value
+                for name, value in self._environment.items()
+                if name not in config.token_variables
+            },
+        )
+
+    def _handlers(self, config: Config) -> Mapping[str, IActionHandler]:
+        """Return the handlers of ``config``: those that there are where nothing has changed for them."""
+        before = self.config
+        # A child inherits no variable of a token: with other ones every handler has another environment.
+        same_environment = config.token_variables == before.token_variables
+        kept = {
+            name: self.supervisor.actions[name]
+            for name, action in config.actions.items()
+            if same_environment and before.actions.get(name) == action
+        }
+        others = {name: config.actions[name] for name in config.actions if name not in kept}
+        made = self._drivers.create_actions(others, self._services(config))
+        handlers = {**kept, **made}
+        return {name: handlers[name] for name in config.actions}
 
     def _trusted_networks(self) -> str:
         if self.config.trusted_cidrs:
@@ -265,3 +315,16 @@ class OverseerService(Service):
 
     def _asyncapi(self) -> bytes:
         return msgspec.json.encode(build_asyncapi(__version__, self.config.name))
+
+
+def _retention(config: Config) -> Retention:
+    return Retention(
+        replay_buffer=config.replay_buffer,
+        replay_bytes=config.replay_bytes,
+        finished_count=config.retain.count,
+        finished_age=config.retain.age,
+    )
+
+
+def _defaults(config: Config) -> Defaults:
+    return Defaults(retry=config.retry, pool=config.task_pool)

@@ -48,7 +48,7 @@ def makeService(options: Options) -> IService:
                 'listen "stdio": a daemon in the background has no stdin: use twistd --nodaemon'
             )
             raise SystemExit(1)
-        program = Program(reactor, config)
+        program = Program(reactor, config, options["config"])
     except (ConfigError, ConfigFileError) as error:
         complain(error)
         raise SystemExit(1) from None

@@ -14,6 +14,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from overseer.cli.schema import print_schema  # noqa: PLC0415  # see below
 
         return print_schema()
+    if options.command == "check":
+        from overseer.cli.check import check  # noqa: PLC0415  # see below
+
+        return check(options.config, from_v2=options.from_v2)
     if options.list_handlers:
         from overseer.drivers.registry import built_in_drivers  # noqa: PLC0415  # see below
 
@@ -33,13 +37,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    # With one dash, too: v2's images start the program so.
-    parser.add_argument(
-        "--config",
-        "-config",
-        metavar="FILE",
-        help="YAML configuration; without it ./config.yaml if there is one",
-    )
+    _add_config(parser, default=None)
     parser.add_argument(
         "--log-format",
         choices=("text", "json"),
@@ -59,4 +57,26 @@ def _parser() -> argparse.ArgumentParser:
         dest="command", metavar="COMMAND", title="other commands", prog="overseer"
     )
     commands.add_parser("schema", help="print the JSON Schema of the configuration file")
+    check = commands.add_parser(
+        "check",
+        help="tell everything that is wrong with the configuration",
+        description="Tell everything that is wrong with the configuration; exit with 1 if anything is.",
+        allow_abbrev=False,
+    )
+    # Without it here, one that stands before the command holds.
+    _add_config(check, default=argparse.SUPPRESS)
+    check.add_argument(
+        "--from-v2", action="store_true", help="tell, too, what differs from sticky-overseer v2"
+    )
     return parser
+
+
+def _add_config(parser: argparse.ArgumentParser, default: str | None) -> None:
+    # With one dash, too: v2's images start the program so.
+    parser.add_argument(
+        "--config",
+        "-config",
+        metavar="FILE",
+        default=default,
+        help="YAML configuration; without it ./config.yaml if there is one",
+    )

@@ -18,7 +18,7 @@ def run(config_path: str | None, log_format: str) -> int:
         [OBSERVERS[log_format](sys.stderr)], redirectStandardIO=False, discardBuffer=True
     )
     try:
-        program = Program(reactor, read_config(config_path))
+        program = Program(reactor, read_config(config_path), config_path)
         program.startService()
     except (ConfigError, ConfigFileError, ListenError, LogFileError) as error:
         complain(error)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from overseer.core.config import Config, Problem, Section
+from overseer.core.config import ActionConfig, Problem, Section
 from overseer.drivers.exec import ExecFactory
 from overseer.drivers.interfaces import DriverServices, IActionHandler, IActionHandlerFactory
 
@@ -33,15 +33,15 @@ class Drivers:
         return factory.check(config)
 
     def create_actions(
-        self, config: Config, services: DriverServices
+        self, actions: Mapping[str, ActionConfig], services: DriverServices
     ) -> Mapping[str, IActionHandler]:
-        """Return the handlers of all configured actions by their names.
+        """Return the handlers of configured actions by their names.
 
         :raises overseer.core.config.ConfigError: when an action was not checked before and does not fit.
         """
         return {
             name: self._factories[action.type].create(action, services)
-            for name, action in config.actions.items()
+            for name, action in actions.items()
         }
 
 

@@ -14,6 +14,7 @@ from twisted.internet.interfaces import IDelayedCall
 from overseer.core.metrics import Counters
 from overseer.core.pool import (
     Admitted,
+    Change,
     Pools,
     PoolSettings,
     Queued,
@@ -117,14 +118,10 @@ class Supervisor:
         :raises RequestError: when it cannot be started; what fails later goes to ``starter.fail``.
         """
         self._refuse_in_shutdown()
-        handler = self.handler(action)
         if task_id is not None:
             _check_task_id(task_id)
-        try:
-            values = handler.validate(params)
-        except ValidationError as error:
-            raise RequestError(f"validation error: {error}") from None
-        existing = self._duplicate(action, handler, values) or self._tasks.get(task_id or "")
+        assignment = self._assignment(action, params, policy)
+        existing = self._duplicate(assignment) or self._tasks.get(task_id or "")
         if existing is not None and not existing.record.finished and on_duplicate != "error":
 
             def start_then() -> None:
@@ -132,21 +129,15 @@ class Supervisor:
 
             self._share_or_replace(existing, on_duplicate, starter, start_then)
             return
-        self._refuse_duplicate(action, handler, values)
+        self._refuse_duplicate(assignment)
         task_id = task_id or self._new_id()
         task = self._tasks.get(task_id)
         if task is not None:
             _refuse_active(task)
-        assignment = Assignment(
-            action=action,
-            handler=handler,
-            params=values,
-            policy=effective_policy(self.defaults.retry, handler.retry, policy),
-        )
         ticket = Ticket(task_id, action, self._surroundings.now(), force)
         answer = self._ask_for_slot(ticket)
         if task is None:
-            task = self._new_task(task_id, handler)
+            task = self._new_task(task_id, assignment.handler)
         self._enter(task)
         task.assign(assignment, self._subscribed(starter, task_id))
         self._note_duplicate(task)
@@ -164,32 +155,34 @@ class Supervisor:
         if not task.record.finished:
             task.restart(grace, starter)
             return
-        last = task.assignment
-        if last is None:
+        if task.assignment is None:
             raise RequestError("task was never started")
-        self._refuse_duplicate(last.action, last.handler, last.params)
+        assignment = self._as_of_now(task.assignment)
+        self._refuse_duplicate(assignment)
         _refuse_active(task)
-        ticket = Ticket(task_id, last.action, self._surroundings.now())
+        ticket = Ticket(task_id, assignment.action, self._surroundings.now())
         answer = self._ask_for_slot(ticket)
         self._enter(task)
-        task.assign(last, starter)
+        task.assign(assignment, starter)
         self._note_duplicate(task)
         self._follow(task, ticket, answer)
 
     def reset(self, task_id: str, starter: Starter) -> None:
-        """Start an errored task again.
+        """Start an errored task again, by its action as it is now.
 
-        :raises RequestError: when there is no such task, or it is not errored.
+        :raises RequestError: when there is no such task, it is not errored, or its action is gone or does
+            not take its parameters any more.
         """
         self._refuse_in_shutdown()
         task = self.task(task_id)
         if task.record.state != "errored" or task.assignment is None:
             raise RequestError("task is not in errored state")
         _refuse_active(task)
-        ticket = Ticket(task_id, task.record.action, self._surroundings.now())
+        assignment = self._as_of_now(task.assignment)
+        ticket = Ticket(task_id, assignment.action, self._surroundings.now())
         answer = self._ask_for_slot(ticket)
         self._enter(task)
-        task.prepare(starter)
+        task.renew(assignment, starter)
         self._note_duplicate(task)
         self._follow(task, ticket, answer)
 
@@ -249,10 +242,23 @@ class Supervisor:
         """
         if action is not None:
             self.handler(action)
-        change = self.pools.set_limits(action, settings)
-        self._end_surplus(change.surplus)
-        self._admit(change.admitted)
-        self._watch_expiry()
+        self._carry_out(self.pools.set_limits(action, settings))
+
+    def reconfigure(
+        self, actions: Mapping[str, IActionHandler], defaults: Defaults, retention: Retention
+    ) -> None:
+        """Take over another configuration; a task keeps its action until it is started or reset.
+
+        How much is kept to replay holds for new tasks.
+        """
+        if self._ended is not None:
+            return
+        self.actions = actions
+        self.defaults = defaults
+        self._retention = retention
+        pools = {name: handler.pool for name, handler in actions.items()}
+        self._carry_out(self.pools.reconfigure(defaults.pool, pools))
+        self._prune()
 
     def purge(self, action: str | None) -> int:
         """Let none of an action's tasks wait any more, or none at all; return how many that were.
@@ -451,6 +457,11 @@ class Supervisor:
         for ticket in tickets:
             self._tasks[ticket.task_id].admit()
 
+    def _carry_out(self, change: Change) -> None:
+        self._end_surplus(change.surplus)
+        self._admit(change.admitted)
+        self._watch_expiry()
+
     def _end_surplus(self, surplus: Sequence[Surplus]) -> None:
         for one in surplus:
             requeue = one.excess.action == "requeue" and self._ended is None
@@ -504,18 +515,36 @@ class Supervisor:
         if self._ended is not None:
             raise RequestError("shutting down: nothing is started any more")
 
-    def _duplicate(
-        self, action: str, handler: IActionHandler, values: Mapping[str, str]
-    ) -> Task | None:
-        if not handler.dedupe_key:
+    def _assignment(
+        self, action: str, params: Mapping[str, str], policy: PartialRetryPolicy | None
+    ) -> Assignment:
+        """Return what ``params`` and ``policy`` of a start come to, as things are now."""
+        handler = self.handler(action)
+        try:
+            values = handler.validate(params)
+        except ValidationError as error:
+            raise RequestError(f"validation error: {error}") from None
+        return Assignment(
+            action=action,
+            handler=handler,
+            params=values,
+            policy=effective_policy(self.defaults.retry, handler.retry, policy),
+            given_params=params,
+            given_policy=policy,
+        )
+
+    def _as_of_now(self, last: Assignment) -> Assignment:
+        """Return what the same start comes to now: a reload may have changed its action."""
+        return self._assignment(last.action, last.given_params, last.given_policy)
+
+    def _duplicate(self, assignment: Assignment) -> Task | None:
+        if not assignment.handler.dedupe_key:
             return None
-        task_id = self._duplicates.get(_duplicate_key(action, handler, values))
+        task_id = self._duplicates.get(_duplicate_key(assignment))
         return None if task_id is None else self._tasks.get(task_id)
 
-    def _refuse_duplicate(
-        self, action: str, handler: IActionHandler, values: Mapping[str, str]
-    ) -> None:
-        existing = self._duplicate(action, handler, values)
+    def _refuse_duplicate(self, assignment: Assignment) -> None:
+        existing = self._duplicate(assignment)
         if existing is not None:
             task_id = existing.record.task_id
             raise RequestError(f"duplicate task: already running as {task_id}", task_id)
@@ -550,13 +579,13 @@ class Supervisor:
     def _note_duplicate(self, task: Task) -> None:
         assignment = task.assignment
         if assignment is not None and assignment.handler.dedupe_key:
-            key = _duplicate_key(assignment.action, assignment.handler, assignment.params)
+            key = _duplicate_key(assignment)
             self._duplicates[key] = task.record.task_id
 
     def _forget_duplicate(self, task: Task) -> None:
         assignment = task.assignment
         if assignment is not None and assignment.handler.dedupe_key:
-            key = _duplicate_key(assignment.action, assignment.handler, assignment.params)
+            key = _duplicate_key(assignment)
             if self._duplicates.get(key) == task.record.task_id:
                 del self._duplicates[key]
 
@@ -644,7 +673,8 @@ def _check_task_id(task_id: str) -> None:
         raise RequestError(f"task_id: expected at most {MAX_TASK_ID_SIZE} characters")
 
 
-def _duplicate_key(
-    action: str, handler: IActionHandler, values: Mapping[str, str]
-) -> tuple[str, tuple[str, ...]]:
-    return action, tuple(values.get(name, "") for name in handler.dedupe_key)
+def _duplicate_key(assignment: Assignment) -> tuple[str, tuple[str, ...]]:
+    # With the names: after a reload the same values may be those of other parameters.
+    names = assignment.handler.dedupe_key
+    values = (assignment.params.get(name, "") for name in names)
+    return assignment.action, (*names, *values)

@@ -11,7 +11,7 @@ from twisted.logger import Logger
 from overseer.core.durations import format_duration
 from overseer.core.lines import Block
 from overseer.core.process import Outcome
-from overseer.core.retry import GiveUp, RetryAfter, RetryPolicy, RetryState
+from overseer.core.retry import GiveUp, PartialRetryPolicy, RetryAfter, RetryPolicy, RetryState
 from overseer.core.ring import RingBuffer
 from overseer.core.task import TaskRecord
 from overseer.core.timestamps import format_timestamp
@@ -67,12 +67,17 @@ class Surroundings:
 
 @attrs.frozen(kw_only=True)
 class Assignment:
-    """What a start asks of a task: the action as it is now, and what this start says."""
+    """What a start asks of a task: the action as it is now, and what this start says.
+
+    ``params`` and ``policy`` are what holds, ``given_params`` and ``given_policy`` what the start itself gave.
+    """
 
     action: str
     handler: IActionHandler
     params: Mapping[str, str]
     policy: RetryPolicy | None
+    given_params: Mapping[str, str]
+    given_policy: PartialRetryPolicy | None
 
 
 class Task:
@@ -124,17 +129,19 @@ class Task:
 
     def assign(self, assignment: Assignment, starter: Starter) -> None:
         """Take on a new assignment; the task must be finished. ``admit`` or ``requeue`` follows."""
-        record = self.record
+        self.record.restart_count = 0
+        self.renew(assignment, starter)
+
+    def renew(self, assignment: Assignment, starter: Starter) -> None:
+        """Take on the assignment as it is now: what a reset does."""
         self.assignment = assignment
-        self._state_before = record.state
         self._retry = RetryState(assignment.policy)
-        record.action = assignment.action
-        record.params = assignment.params
-        record.restart_count = 0
+        self.record.action = assignment.action
+        self.record.params = assignment.params
         self.prepare(starter)
 
     def prepare(self, starter: Starter) -> None:
-        """Make ready for another first run of the same assignment: what a reset does."""
+        """Make ready for another first run of the same assignment."""
         self._state_before = self.record.state
         self.starter = starter
         self._retry.reset()

@@ -9,7 +9,7 @@ rules are asked, and everything that is refused is answered in JSON.
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import attrs
 from autobahn.twisted.resource import WebSocketResource
@@ -20,7 +20,7 @@ from twisted.logger import Logger
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
-from overseer.core.access import AccessRules, Refusal, RequestHead
+from overseer.core.access import Refusal, RequestHead
 from overseer.core.tokens import Identity
 from overseer.web.connection import Connection, Connections
 from overseer.web.routes import HEALTH, READY, WEBSOCKET, Route
@@ -29,6 +29,9 @@ from overseer.web.routes import HEALTH, READY, WEBSOCKET, Route
 IDLE_TIMEOUT = 60
 #: The status of a request that needs a token, which names how to send one (RFC 6750 section 3).
 UNAUTHORIZED = 401
+
+#: Says who sent a request, or why it may not come in.
+Admit: TypeAlias = Callable[[RequestHead], Identity | Refusal]
 
 _log = Logger()
 
@@ -50,7 +53,8 @@ def json_answer(status: int, value: Mapping[str, object]) -> Answer:
 class Root(Resource):
     """Asks the access rules, then answers by the request's exact path.
 
-    ``routes`` maps a route to what computes its answer, at once, for GET and HEAD.
+    ``routes`` maps a route to what computes its answer, at once, for GET and HEAD. ``admit`` is asked
+    for every request, so that the rules may change.
     """
 
     isLeaf = True
@@ -60,12 +64,12 @@ class Root(Resource):
         *,
         websocket_factory: WebSocketServerFactory,
         routes: Mapping[Route, Callable[[], Answer]],
-        access: AccessRules,
+        admit: Admit,
     ) -> None:
         super().__init__()
         self._websocket = WebSocketResource(websocket_factory)
         self._answers = {route.path: answer for route, answer in routes.items()}
-        self._access = access
+        self._ask_rules = admit
 
     def render(self, request: "SiteRequest") -> int:
         """Answer the request, or hand its connection to the WebSocket."""
@@ -98,7 +102,7 @@ class Root(Resource):
         return NOT_DONE_YET
 
     def _admit(self, request: "SiteRequest") -> Identity | Refusal:
-        admission = self._access.admit(_head(request))
+        admission = self._ask_rules(_head(request))
         if isinstance(admission, Identity) and request.connection.surplus:
             return Refusal(503, "too many connections")
         return admission
@@ -187,7 +191,7 @@ def make_site(
     websocket_factory: WebSocketServerFactory,
     documents: Mapping[Route, Callable[[], bytes]],
     ready: Callable[[], bool],
-    access: AccessRules,
+    admit: Admit,
     connections: int,
     reactor: IReactorTime,
 ) -> Connections:
@@ -211,7 +215,7 @@ def make_site(
             READY: readiness,
             **{route: _document(route, body) for route, body in documents.items()},
         },
-        access=access,
+        admit=admit,
     )
     site = QuietSite(root, requestFactory=SiteRequest, timeout=IDLE_TIMEOUT, reactor=reactor)
     return Connections(site, limit=connections, reactor=reactor)

@@ -319,7 +319,7 @@ async def test_websocket_end_to_end(listen: Listen, tmp_path: Path, kind: str) -
         websocket_factory=server,
         documents={},
         ready=lambda: True,
-        access=AccessRules(),
+        admit=AccessRules().admit,
         connections=4,
         reactor=reactor,
     )

@@ -1,8 +1,10 @@
 """What may be configured, what it means, and what is wrong with a configuration.
 
-table.py and exec_driver.py describe every key; load.py reads a text by these tables.
+table.py and exec_driver.py describe every key; load.py reads a text by these tables;
+changes.py compares what was read twice.
 """
 
+from overseer.core.config.changes import Changes, keep_until_restart
 from overseer.core.config.exec_driver import ExecConfig, ParameterSpec, parse_exec_config
 from overseer.core.config.load import default_config, load_config
 from overseer.core.config.model import ActionConfig, Config, Limits, Retain
@@ -11,6 +13,7 @@ from overseer.core.yaml_source import Problem
 
 __all__ = [
     "ActionConfig",
+    "Changes",
     "Config",
     "ConfigError",
     "ExecConfig",
@@ -20,6 +23,7 @@ __all__ = [
     "Retain",
     "Section",
     "default_config",
+    "keep_until_restart",
     "load_config",
     "parse_exec_config",
 ]

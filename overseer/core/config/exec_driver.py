@@ -294,7 +294,7 @@ EXEC = Group(
             "entrypoint",
             TEMPLATE_NAME,
             required=True,
-            description="program; a template without parameters",
+            description="program; a template that only uses validated parameters",
         ),
         Key(
             "command",
@@ -316,7 +316,11 @@ EXEC = Group(
             ),
             description="variables of the child, each value a template",
         ),
-        Key("env_file", NAME, description="file of more variables, read at start-up"),
+        Key(
+            "env_file",
+            NAME,
+            description="file of more variables, read when the action is new or changed",
+        ),
         Key(
             "clear_env", BOOL, default=False, description="whether the child inherits no variables"
         ),

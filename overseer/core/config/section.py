@@ -9,11 +9,15 @@ from overseer.core.yaml_source import Document, Path, Problem, describe
 
 
 class ConfigError(ValueError):
-    """A configuration cannot be used; ``problems`` holds everything that is wrong with it."""
+    """A configuration cannot be used; ``problems`` holds everything that is wrong with it.
 
-    def __init__(self, problems: tuple[Problem, ...]) -> None:
+    ``warnings`` is what the operator should know besides.
+    """
+
+    def __init__(self, problems: tuple[Problem, ...], warnings: tuple[Problem, ...] = ()) -> None:
         super().__init__("\n".join(map(str, problems)))
         self.problems = problems
+        self.warnings = warnings
 
 
 @attrs.frozen(eq=False)
@@ -94,4 +98,4 @@ class Report:
     def check(self) -> None:
         """Raise ConfigError if anything cannot be used."""
         if self.problems:
-            raise ConfigError(tuple(self.problems))
+            raise ConfigError(tuple(self.problems), tuple(self.warnings))

@@ -33,7 +33,11 @@ AUTH = Group(
                     check=_check_source,
                     keys=(
                         Key("token", NAME, description="the token itself, at least 16 characters"),
-                        Key("token_file", NAME, description="file of the token, read at start-up"),
+                        Key(
+                            "token_file",
+                            NAME,
+                            description="file of the token, read with the configuration",
+                        ),
                         Key("token_env", NAME, description="environment variable of the token"),
                         Key(
                             "role",

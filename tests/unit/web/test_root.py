@@ -71,7 +71,7 @@ class Server:
             websocket_factory=self.websockets,
             documents={route: lambda: b'{"name":"x"}' for route in DOCUMENTS},
             ready=lambda: self.ready,
-            access=AccessRules(**rules),
+            admit=AccessRules(**rules).admit,
             connections=connections,
             reactor=self.clock,
         )
@@ -385,7 +385,7 @@ def test_error_while_answering(monkeypatch: pytest.MonkeyPatch) -> None:
         websocket_factory=server.websockets,
         documents={},
         ready=fail,
-        access=AccessRules(),
+        admit=AccessRules().admit,
         connections=4,
         reactor=server.clock,
     )
