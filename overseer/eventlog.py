@@ -244,8 +244,10 @@ class EventLog:
     def _work(self) -> None:
         closing = False
         while not closing:
-            closing = self._wait()
+            closing, reopening = self._wait()
             try:
+                if reopening:
+                    self._file.open()
                 self._write_all()
             except OSError as error:
                 self._failed(error)
@@ -254,18 +256,16 @@ class EventLog:
         self._file.close()
         self._reactor.callFromThread(self._finish, lost)
 
-    def _wait(self) -> bool:
-        """Wait for something to do, and return whether it is the last."""
+    def _wait(self) -> tuple[bool, bool]:
+        """Wait for something to do, and return whether it is the last, and whether to reopen the file."""
         with self._changed:
             if self._retry_delay:
                 self._changed.wait_for(self._is_urgent, self._retry_delay)
             else:
                 self._changed.wait_for(self._is_urgent, LINGER)
                 self._changed.wait_for(lambda: self._queue or self._is_urgent())
-            if self._reopening:
-                self._reopening = False
-                self._file.close()
-            return self._closing
+            reopening, self._reopening = self._reopening, False
+            return self._closing, reopening
 
     def _is_urgent(self) -> bool:
         return (

@@ -42,6 +42,8 @@ from overseer.web.openapi import build_openapi as build_http_openapi
 from overseer.web.root import make_site
 from overseer.websocket import ClientFactory, ClientLimits
 
+_LAST_STANDARD = 2  # stderr
+
 
 def _wall_clock() -> int:
     return time.time_ns() // 1000
@@ -289,9 +291,16 @@ class OverseerService(Service):
         client.when_all_asked().addCallback(self._stdio_ended)
         self._log.info("listening on stdio")
         stdin, stdout = self._stdio
+        client.when_gone().addCallback(self._close_stdio)
         StandardIO(  # type: ignore[call-arg]  # mypy takes the one of Windows
             client, stdin=stdin, stdout=stdout, reactor=self._reactor
         )
+
+    def _close_stdio(self, _gone: None) -> None:
+        # Twisted leaves them open. The process's own are not ours to close.
+        for descriptor in self._stdio:
+            if descriptor > _LAST_STANDARD:
+                os.close(descriptor)
 
     def _stdio_ended(self, _ended: None) -> None:
         client = self._stdio_client

@@ -73,6 +73,10 @@ class StdioClient(Protocol):
             self._closing = True
             self._timeout = self._reactor.callLater(CLOSE_TIMEOUT, self._cut_off)
             self._taken()
+        return self.when_gone()
+
+    def when_gone(self) -> Deferred[None]:
+        """Fires when the client is gone."""
         gone: Deferred[None] = Deferred()
         self._gone.addCallback(lambda _: gone.callback(None))
         return gone

@@ -5,14 +5,16 @@ import os
 import re
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from conftest import SHELL, Daemon, Message, eventually
+from conftest import DEADLINE, SHELL, Daemon, Message, eventually
 
 Launch = Callable[..., Daemon]
+OVERSEER = [sys.executable, "-m", "overseer"]
+TWISTD = [str(Path(sys.executable).with_name("twistd")), "-n", "--pidfile=", "overseer"]
 
 
 def logged(*paths: Path) -> list[Message]:
@@ -139,22 +141,20 @@ def test_a_disk_with_room_again_is_written_again(launch: Launch, small_disk: Pat
     assert data == [None, *map(str, range(1, 101)), None, None, "on", None]
 
 
-@pytest.mark.parametrize("command", [["-m", "overseer"], ["-m", "twisted.scripts.twistd", "-n"]])
+@pytest.mark.parametrize("command", [OVERSEER, TWISTD], ids=["overseer", "twistd"])
 def test_a_log_in_no_folder_is_an_error_at_start_up(tmp_path: Path, command: list[str]) -> None:
     """It names the key, the path and the reason."""
-    import sys
-
     config = tmp_path / "c.yaml"
     config.write_text('listen: "127.0.0.1:0"\nlog_file: /nowhere/events.jsonl\n')
-    words: list[Any] = [*command, "overseer"] if "-n" in command else command
     done = subprocess.run(
-        [sys.executable, *words, "--config", str(config)],
+        [*command, "--config", str(config)],
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=DEADLINE,
         check=False,
     )
     assert done.returncode == 1
-    assert 'log_file "/nowhere/events.jsonl": No such file or directory' in done.stderr
-    assert "Traceback" not in done.stderr
+    told = done.stdout + done.stderr
+    assert 'log_file "/nowhere/events.jsonl": No such file or directory' in told
+    assert "Traceback" not in told

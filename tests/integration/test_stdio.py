@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -14,7 +15,7 @@ from websockets.sync.client import unix_connect
 
 ON_STDIO = SHELL.replace('"127.0.0.1:0"', "stdio")
 OVERSEER = (sys.executable, "-m", "overseer")
-TWISTD = (sys.executable, "-m", "twisted.scripts.twistd", "--pidfile=")
+TWISTD = (str(Path(sys.executable).with_name("twistd")), "--pidfile=")
 
 Open = Callable[..., "Child"]
 
@@ -33,6 +34,9 @@ class Child:
                 stderr=errors,
                 text=True,
             )
+        # Whatever a test waits for, it does not wait for ever.
+        self.watchdog = threading.Timer(DEADLINE, self.process.kill)
+        self.watchdog.start()
 
     @property
     def stdin(self) -> IO[str]:
@@ -74,6 +78,7 @@ def open_child(tmp_path: Path) -> Iterator[Open]:
 
     yield open_child
     for child in children:
+        child.watchdog.cancel()
         child.process.kill()
         child.process.wait(DEADLINE)
         assert "Traceback" not in child.errors.read_text()

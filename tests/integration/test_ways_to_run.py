@@ -151,7 +151,7 @@ def test_twistd_as_a_daemon(tmp_path: Path) -> None:
             shell = client.start(params={"script": script}, task_id="stubborn")["pid"]
             sleep = int(client.until("output")[-1]["data"])
             # An orphan of the task is a child of the daemon, which is nobody's child itself.
-            script = "setsid sleep 1000 <&- >&- 2>&- & echo $!"
+            script = "setsid sleep 0.5 <&- >&- 2>&- & echo $!; sleep 0.2"
             orphan = int(next(m["data"] for m in client.run(script) if m["type"] == "output"))
             eventually(lambda: not is_alive(orphan))
             client.ask(type="stop", task_id="stubborn", grace="100ms", ack=True)

@@ -101,7 +101,7 @@ def test_a_tail_is_the_last_lines(contents: list[bytes], count: int) -> None:
 
 
 @given(
-    st.text(alphabet=st.sampled_from('aé€🎉"\\\x00\x7f\t'), max_size=3000), st.integers(180, 700)
+    st.text(alphabet=st.sampled_from('aé€🎉"\\\x00\x7f\t'), max_size=3000), st.integers(220, 700)
 )
 def test_no_message_is_larger_than_the_limit(text: str, limit: int) -> None:
     """A long line comes in partial pieces, none too large as sent, that add up to the line."""
