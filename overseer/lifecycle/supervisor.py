@@ -4,6 +4,7 @@ Decides what a request does to which task. Who runs and who waits is decided in 
 one task in ``machine.py``; what clients are told of all this is put into words in ``views.py``.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import attrs
@@ -90,6 +91,9 @@ class Supervisor:
         """Of all tasks that hold a slot or wait for one."""
         self._unslotted: set[str] = set()
         """Tasks that wait to restart and have given back their slot."""
+        self._admitted: deque[Ticket] = deque()
+        """Tasks that have their slots and are about to begin."""
+        self._admitting = False
         self._duplicates: dict[tuple[str, tuple[str, ...]], str] = {}
         self._prune_timer: IDelayedCall | None = None
         self._expiry_timer: IDelayedCall | None = None
@@ -150,6 +154,8 @@ class Supervisor:
         if task.record.state != "errored" or task.assignment is None:
             raise RequestError("task is not in errored state")
         _refuse_active(task)
+        assignment = task.assignment
+        self._refuse_duplicate(assignment.action, assignment.handler, assignment.params)
         ticket = Ticket(task_id, task.record.action, self._surroundings.now())
         answer = self._ask_for_slot(ticket)
         self._enter(task)
@@ -266,8 +272,11 @@ class Supervisor:
         """
         if self._ended is None:
             self._ended = Deferred()
+            for ticket in self.pools.purge():  # first, or they get the slots that now become free
+                self._dequeue(ticket, "shutdown")
             for task in list(self._alive.values()):
-                self._stop(task, None, "shutdown")
+                if not task.record.finished:
+                    self._stop(task, None, "shutdown")
             for timer in (self._prune_timer, self._expiry_timer):
                 if timer is not None and timer.active():
                     timer.cancel()
@@ -299,9 +308,10 @@ class Supervisor:
         record = task.record
         self.counters.ended(record.action, errored=record.state == "errored")
         self._forget_duplicate(task)
-        if record.state == "errored" and task.alive:
-            # Given up: it would hold up a shutdown for ever.
+        if task.given_up:
+            # It would hold up a shutdown for ever.
             self._alive.pop(record.task_id, None)
+            self._check_ended()
         self.task_gone(task)
 
     def task_failed_to_start(self, task: Task, reason: str) -> None:
@@ -334,7 +344,9 @@ class Supervisor:
         self._free_slot(task_id)
         if self._tasks.get(task_id) is task:
             self._alive.pop(task_id, None)
-            if task.record.state == "stopped":
+            if task.dequeued:
+                self._forget(task_id)
+            elif task.record.state == "stopped":
                 self._finished[task_id] = task
                 self._prune()
         self._check_ended()
@@ -350,6 +362,7 @@ class Supervisor:
         ticket = Ticket(task_id, task.record.action, self._surroundings.now())
         requeued = self.pools.requeue(ticket, self._surroundings.clock.seconds())
         self._tickets[task_id] = ticket
+        task.was_queued = task.record.first_run
         task.enqueue()
         if ticket not in requeued.admitted:
             self._tell_queued(task, requeued.position, Starter())
@@ -360,11 +373,16 @@ class Supervisor:
 
     def _ask_for_slot(self, ticket: Ticket) -> Admitted | Queued:
         held = self._tickets.get(ticket.task_id)
+        now = self._surroundings.clock.seconds()
         if held is not None:  # its last run's leftovers are still ending
-            if held.action == ticket.action:
-                return Admitted()
+            if held.action == ticket.action and not ticket.forced:
+                # Not simply kept: a slot that was leaving its pool would stay so for the new run.
+                requeued = self.pools.requeue(ticket, now)
+                self._tickets[ticket.task_id] = ticket
+                self._admit(other for other in requeued.admitted if other is not ticket)
+                return Admitted() if ticket in requeued.admitted else Queued(requeued.position)
             self._free_slot(ticket.task_id)
-        answer = self.pools.admit(ticket, self._surroundings.clock.seconds())
+        answer = self.pools.admit(ticket, now)
         if isinstance(answer, Rejected):
             raise RequestError(f"pool rejected task: {answer.reason}")
         self._tickets[ticket.task_id] = ticket
@@ -400,6 +418,7 @@ class Supervisor:
         except KeyError:
             # It would wait once its last run is gone: it still has its slot.
             task.leave_queue()
+            task.dequeued = True
             self._tell_dequeued(task.record.task_id, reason)
             self.task_ended(task)
         else:
@@ -410,13 +429,24 @@ class Supervisor:
             self._admit(self.pools.release(task_id))
 
     def _admit(self, tickets: Iterable[Ticket]) -> None:
-        for ticket in tickets:
-            self._tasks[ticket.task_id].admit()
+        # One after the other, not one within the other: of a long queue each may fail at once, and thereby
+        # give its slot to the next.
+        self._admitted.extend(tickets)
+        if self._admitting:
+            return
+        self._admitting = True
+        try:
+            while self._admitted:
+                self._tasks[self._admitted.popleft().task_id].admit()
+        finally:
+            self._admitting = False
 
     def _end_surplus(self, surplus: Sequence[Surplus]) -> None:
         for one in surplus:
             requeue = one.excess.action == "requeue" and self._ended is None
-            self._tasks[one.task_id].stop(one.excess.grace or None, requeue=requeue)
+            task = self._tasks[one.task_id]
+            if not task.record.finished:  # else what is left of it is on its way out
+                task.stop(one.excess.grace or None, requeue=requeue)
 
     def _dequeue(self, ticket: Ticket, reason: str) -> None:
         """Let a task that the pools know no more leave its queue."""
@@ -426,9 +456,10 @@ class Supervisor:
         task.leave_queue()
         self._forget_duplicate(task)
         self._tell_dequeued(task_id, reason)
-        self._alive.pop(task_id, None)
-        self._forget(task_id)
-        self._check_ended()
+        if not task.record.first_run:  # it had run before and would have run on
+            self.counters.ended(ticket.action, errored=False)
+        task.dequeued = True
+        self.task_gone(task)
 
     def _watch_expiry(self) -> None:
         expiry = self.pools.next_expiry()
