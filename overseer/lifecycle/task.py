@@ -303,6 +303,7 @@ class Task:
         """Tell everyone that the run does not end; the task is errored."""
         record = self.record
         self.given_up = True
+        self._requeue = False
         record.state = "errored"
         record.error_message = f"process {record.pid} does not end, not even by SIGKILL"
         self._tell_errored(record.pid or 0, 0, "unkillable")

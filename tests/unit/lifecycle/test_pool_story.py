@@ -7,7 +7,7 @@ things stand is held against rules that a client could check.
 from collections import Counter
 from typing import Any
 
-from hypothesis import settings
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from lifecycle_fakes import FakeWorker, Message, World, refusal
@@ -193,7 +193,9 @@ class PoolStory(RuleBasedStateMachine):
     @invariant()
     def whatever_lives_has_a_slot(self) -> None:
         living: Counter[str | None] = Counter()
-        for task_id in {worker.task_id for worker in self.world.workers if worker.alive}:
+        # Started again while leftovers end, over a lowered limit, a task waits without the slot of those.
+        again = {item.ticket.task_id for item in self.world.supervisor.pools.info().queue_items}
+        for task_id in {worker.task_id for worker in self.living()} - again:
             living[None] += 1
             living[ACTION_OF[task_id]] += 1
         for pool in POOLS:
@@ -317,5 +319,10 @@ def check_fate(request_id: str, task_id: str, told: list[Message]) -> None:
     assert kinds in (["started"], ["error"])
 
 
-PoolStory.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+PoolStory.TestCase.settings = settings(
+    max_examples=60,
+    stateful_step_count=30,
+    deadline=None,
+    phases=(Phase.explicit, Phase.reuse, Phase.generate),  # to shrink such a story takes minutes
+)
 TestPoolStory = PoolStory.TestCase
