@@ -141,6 +141,11 @@ class _Draining:
 class _Waiting:
     retry: IDelayedCall
 
+    def cancel(self) -> None:
+        """Do without the timer, which may be what has led here."""
+        if self.retry.active():
+            self.retry.cancel()
+
 
 def _remember_grace(_inputs: Inputs, _core: Core, grace: float) -> _Aborting:
     return _Aborting(grace)
@@ -261,18 +266,19 @@ def _retry_due(_inputs: Inputs, core: Core, waiting: _Waiting) -> None:
 
 @_waiting.upon(Inputs.admit).to(_starting)
 def _retry(_inputs: Inputs, core: Core, waiting: _Waiting) -> None:
+    waiting.cancel()
     core.effects.spawn()
 
 
 @_waiting.upon(Inputs.requeue).to(_queued)
 def _retry_later(_inputs: Inputs, _core: Core, waiting: _Waiting) -> None:
     """Wait for a slot: the one before was given back meanwhile."""
+    waiting.cancel()
 
 
 @_waiting.upon(Inputs.stop).to(_judging)
 def _stop_waiting(_inputs: Inputs, core: Core, waiting: _Waiting, grace: float) -> None:
-    if waiting.retry.active():
-        waiting.retry.cancel()
+    waiting.cancel()
     core.effects.judge(None, "")
 
 

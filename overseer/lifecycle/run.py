@@ -82,12 +82,13 @@ class Run:
         """Start the worker."""
         self._worker = worker
         if self._handler.hold:
-            self._flow = FlowControl(self._clock, worker)
+            self._flow = FlowControl(self._clock, self)
         worker.start()
 
     def terminate(self, grace: float) -> None:
-        """Ask the worker to end."""
+        """Ask the worker to end; no time limit counts from now on."""
         assert self._worker is not None
+        self._end_time_limits()
         self._worker.terminate(grace)
 
     def kill(self) -> None:
@@ -104,6 +105,19 @@ class Run:
         """Read the worker's output again if it was held."""
         if self._flow is not None:
             self._flow.release()
+
+    # ----------------------------------------------------------------------------- flow control
+
+    def pause_output(self) -> None:
+        """See :class:`~overseer.lifecycle.flow.Source`."""
+        assert self._worker is not None
+        self._worker.pause_output()
+
+    def resume_output(self) -> None:
+        """See :class:`~overseer.lifecycle.flow.Source`; the child could not write until now."""
+        assert self._worker is not None
+        self._last_output_at = self._clock.seconds()
+        self._worker.resume_output()
 
     # ------------------------------------------------------------------------------ worker events
 
@@ -139,10 +153,7 @@ class Run:
         """See :class:`~overseer.core.worker.WorkerEvents`."""
         self.release()
         self._flow = None
-        for call in (self._timeout, self._idle_timeout):
-            if call is not None and call.active():
-                call.cancel()
-        self._timeout = self._idle_timeout = None
+        self._end_time_limits()
         self._owner.run_exited(self, outcome)
 
     def drained(self) -> None:
@@ -183,6 +194,12 @@ class Run:
             self._watch_idleness(left)
         else:
             self._time_out()
+
+    def _end_time_limits(self) -> None:
+        for call in (self._timeout, self._idle_timeout):
+            if call is not None and call.active():
+                call.cancel()
+        self._timeout = self._idle_timeout = None
 
     def _time_out(self) -> None:
         self.timed_out = True

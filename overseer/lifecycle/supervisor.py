@@ -4,6 +4,7 @@ Decides what a request does to which task. Who runs and who waits is decided in 
 one task in ``machine.py``; what clients are told of all this is put into words in ``views.py``.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal
 
@@ -93,6 +94,9 @@ class Supervisor:
         """Of all tasks that hold a slot or wait for one."""
         self._unslotted: set[str] = set()
         """Tasks that wait to restart and have given back their slot."""
+        self._admitted: deque[Ticket] = deque()
+        """Tasks that have their slots and are about to begin."""
+        self._admitting = False
         self._duplicates: dict[tuple[str, tuple[str, ...]], str] = {}
         self._replacements: dict[str, tuple[Starter, Callable[[], object]]] = {}
         """Starts that wait until the task in their way is gone."""
@@ -112,8 +116,10 @@ class Supervisor:
         policy: PartialRetryPolicy | None = None,
         force: bool = False,
         on_duplicate: OnDuplicate = "error",
-    ) -> None:
-        """Start a task, or let it wait; the starter is subscribed before anything happens.
+    ) -> str | None:
+        """Start a task, or let it wait, and return its id; the starter is subscribed before anything happens.
+
+        The id is None while the start waits until the task in its way is gone.
 
         :raises RequestError: when it cannot be started; what fails later goes to ``starter.fail``.
         """
@@ -128,7 +134,7 @@ class Supervisor:
                 self.start(action, task_id, params, starter, policy=policy, force=force)
 
             self._share_or_replace(existing, on_duplicate, starter, start_then)
-            return
+            return existing.record.task_id if on_duplicate == "attach" else None
         self._refuse_duplicate(assignment)
         task_id = task_id or self._new_id()
         task = self._tasks.get(task_id)
@@ -142,6 +148,7 @@ class Supervisor:
         task.assign(assignment, self._subscribed(starter, task_id))
         self._note_duplicate(task)
         self._follow(task, ticket, answer)
+        return task_id
 
     def restart(self, task_id: str, grace: float | None, starter: Starter) -> None:
         """Stop a task and start it again in the same slot; start a finished one as it was started last.
@@ -179,6 +186,7 @@ class Supervisor:
             raise RequestError("task is not in errored state")
         _refuse_active(task)
         assignment = self._as_of_now(task.assignment)
+        self._refuse_duplicate(assignment)
         ticket = Ticket(task_id, assignment.action, self._surroundings.now())
         answer = self._ask_for_slot(ticket)
         self._enter(task)
@@ -308,8 +316,11 @@ class Supervisor:
         """
         if self._ended is None:
             self._ended = Deferred()
+            for ticket in self.pools.purge():  # first, or they get the slots that now become free
+                self._dequeue(ticket, "shutdown")
             for task in list(self._alive.values()):
-                self._stop(task, None, "shutdown")
+                if not task.record.finished:
+                    self._stop(task, None, "shutdown")
             for timer in (self._prune_timer, self._expiry_timer):
                 if timer is not None and timer.active():
                     timer.cancel()
@@ -341,9 +352,10 @@ class Supervisor:
         record = task.record
         self.counters.ended(record.action, errored=record.state == "errored")
         self._forget_duplicate(task)
-        if record.state == "errored" and task.alive:
-            # Given up: it would hold up a shutdown for ever.
+        if task.given_up:
+            # It would hold up a shutdown for ever.
             self._alive.pop(record.task_id, None)
+            self._check_ended()
         self.task_gone(task)
 
     def task_failed_to_start(self, task: Task, reason: str) -> None:
@@ -376,7 +388,9 @@ class Supervisor:
         self._free_slot(task_id)
         if self._tasks.get(task_id) is task:
             self._alive.pop(task_id, None)
-            if task.record.state == "stopped":
+            if task.dequeued:
+                self._forget(task_id)
+            elif task.record.state == "stopped":
                 self._finished[task_id] = task
                 self._prune()
         if task_id in self._replacements:
@@ -394,6 +408,7 @@ class Supervisor:
         ticket = Ticket(task_id, task.record.action, self._surroundings.now())
         requeued = self.pools.requeue(ticket, self._surroundings.clock.seconds())
         self._tickets[task_id] = ticket
+        task.was_queued = task.record.first_run
         task.enqueue()
         if ticket not in requeued.admitted:
             self._tell_queued(task, requeued.position, Starter())
@@ -404,11 +419,16 @@ class Supervisor:
 
     def _ask_for_slot(self, ticket: Ticket) -> Admitted | Queued:
         held = self._tickets.get(ticket.task_id)
+        now = self._surroundings.clock.seconds()
         if held is not None:  # its last run's leftovers are still ending
-            if held.action == ticket.action:
-                return Admitted()
+            if held.action == ticket.action and not ticket.forced:
+                # Not simply kept: a slot that was leaving its pool would stay so for the new run.
+                requeued = self.pools.requeue(ticket, now)
+                self._tickets[ticket.task_id] = ticket
+                self._admit(other for other in requeued.admitted if other is not ticket)
+                return Admitted() if ticket in requeued.admitted else Queued(requeued.position)
             self._free_slot(ticket.task_id)
-        answer = self.pools.admit(ticket, self._surroundings.clock.seconds())
+        answer = self.pools.admit(ticket, now)
         if isinstance(answer, Rejected):
             raise RequestError(f"pool rejected task: {answer.reason}")
         self._tickets[ticket.task_id] = ticket
@@ -444,6 +464,7 @@ class Supervisor:
         except KeyError:
             # It would wait once its last run is gone: it still has its slot.
             task.leave_queue()
+            task.dequeued = True
             self._tell_dequeued(task.record.task_id, reason)
             self.task_ended(task)
         else:
@@ -454,8 +475,17 @@ class Supervisor:
             self._admit(self.pools.release(task_id))
 
     def _admit(self, tickets: Iterable[Ticket]) -> None:
-        for ticket in tickets:
-            self._tasks[ticket.task_id].admit()
+        # One after the other, not one within the other: of a long queue each may fail at once, and thereby
+        # give its slot to the next.
+        self._admitted.extend(tickets)
+        if self._admitting:
+            return
+        self._admitting = True
+        try:
+            while self._admitted:
+                self._tasks[self._admitted.popleft().task_id].admit()
+        finally:
+            self._admitting = False
 
     def _carry_out(self, change: Change) -> None:
         self._end_surplus(change.surplus)
@@ -465,7 +495,9 @@ class Supervisor:
     def _end_surplus(self, surplus: Sequence[Surplus]) -> None:
         for one in surplus:
             requeue = one.excess.action == "requeue" and self._ended is None
-            self._tasks[one.task_id].stop(one.excess.grace or None, requeue=requeue)
+            task = self._tasks[one.task_id]
+            if not task.record.finished:  # else what is left of it is on its way out
+                task.stop(one.excess.grace or None, requeue=requeue)
 
     def _dequeue(self, ticket: Ticket, reason: str) -> None:
         """Let a task that the pools know no more leave its queue."""
@@ -475,11 +507,10 @@ class Supervisor:
         task.leave_queue()
         self._forget_duplicate(task)
         self._tell_dequeued(task_id, reason)
-        self._alive.pop(task_id, None)
-        self._forget(task_id)
-        if task_id in self._replacements:
-            self._replace(task_id)
-        self._check_ended()
+        if not task.record.first_run:  # it had run before and would have run on
+            self.counters.ended(ticket.action, errored=False)
+        task.dequeued = True
+        self.task_gone(task)
 
     def _watch_expiry(self) -> None:
         expiry = self.pools.next_expiry()

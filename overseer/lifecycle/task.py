@@ -109,6 +109,8 @@ class Task:
         """Whether the slot is free once nothing of the task is alive, though another run follows."""
         self.given_up = False
         """Whether a process of it is alive that nothing can end."""
+        self.dequeued = False
+        """Whether it was dequeued: it is forgotten once nothing of it is alive."""
 
     @property
     def alive(self) -> bool:
@@ -147,6 +149,7 @@ class Task:
         self._retry.reset()
         self._requeue = False
         self._kill_at_once = False
+        self.gives_back_slot = self.dequeued = False
         self.record.first_run = True
         self.record.intentional = False
         self.record.error_message = ""
@@ -155,6 +158,8 @@ class Task:
         """Begin a run: the task has its slots."""
         self.record.state = "active"
         self.record.queued_at = None
+        # A run that was ended for a surplus was; the one that now begins was not.
+        self.record.intentional = self._requeue = False
         self.inputs.admit()
 
     def enqueue(self) -> None:
@@ -312,15 +317,11 @@ class Task:
             record.error_message = reason
         if reason and record.first_run:
             self._fail_to_start(reason)
-        elif self._requeue:
-            # The place in the queue is taken once nothing of the run is alive: see run_gone.
-            record.state = "queued"
-            self.inputs.requeue()
-            if not self.alive:
-                self._owner.take_slot_again(self)
         elif self._restart is not None:
             self._begin_anew(self._restart)
-        elif record.intentional:
+        elif self._requeue and not self._ended_by_itself(outcome):
+            self._wait_for_slot()
+        elif record.intentional and not self._requeue:
             self._complete()
         else:
             self._follow_policy(outcome)
@@ -333,6 +334,7 @@ class Task:
         """Tell everyone that the run does not end; the task is errored."""
         record = self.record
         self.given_up = True
+        self._requeue = False
         record.state = "errored"
         record.error_message = f"process {record.pid} does not end, not even by SIGKILL"
         self._tell_errored(record.pid or 0, 0, "unkillable")
@@ -352,7 +354,7 @@ class Task:
     def run_exited(self, run: Run, outcome: Outcome) -> None:
         """See :class:`~overseer.lifecycle.run.RunOwner`."""
         # A stop from now on, while output is still read, did not cause the exit.
-        run.intentional = self.record.intentional
+        run.intentional = self.record.intentional and not run.timed_out
         self.inputs.exited(outcome)
 
     def run_drained(self, run: Run) -> None:
@@ -373,7 +375,8 @@ class Task:
         if self._waiting_for_group:
             self._waiting_for_group = False
             if self.record.intentional:
-                self.inputs.spawn_failed("stopped before it could begin")
+                told = self.record.first_run and not self._requeue
+                self.inputs.spawn_failed("stopped before it could begin" if told else "")
             else:
                 self.spawn()
         elif self._requeue:
@@ -422,6 +425,17 @@ class Task:
         for starter in attached:
             starter.fail(reason)
 
+    def _ended_by_itself(self, outcome: Outcome | None) -> bool:
+        """Whether a surplus came too late to end the run: what had run to its end is not run again for it."""
+        return outcome is not None and self._run is not None and not self._run.intentional
+
+    def _wait_for_slot(self) -> None:
+        # The place in the queue is taken once nothing of the run is alive: see run_gone.
+        self.record.state = "queued"
+        self.inputs.requeue()
+        if not self.alive:
+            self._owner.take_slot_again(self)
+
     def _complete(self) -> None:
         self.record.state = "stopped"
         self.inputs.complete()
@@ -439,7 +453,11 @@ class Task:
             now=now,
             random=self._surroundings.random(),
         )
-        if isinstance(verdict, RetryAfter):
+        requeue, self._requeue = self._requeue, False
+        if isinstance(verdict, RetryAfter) and requeue:
+            self._requeue = True
+            self._wait_for_slot()
+        elif isinstance(verdict, RetryAfter):
             moment = self._surroundings.now()
             message = Restarting(
                 record.task_id,

@@ -14,10 +14,14 @@ from overseer.protocol.messages import (
     MESSAGES,
     REQUESTS,
     ActionInfo,
+    Dequeued,
     Message,
     Output,
     PoolConfig,
+    QueueConfig,
+    QueueItem,
     Request,
+    TaskMetrics,
     tag_of,
 )
 
@@ -29,8 +33,17 @@ _REQUIRED_IN_V2 = {
     (Output, "seq"): False,
     (ActionInfo, "task_pool"): False,
     (ActionInfo, "retry"): False,
-    (PoolConfig, "limit"): True,
+    (PoolConfig, "excess"): False,
+    (QueueConfig, "enabled"): True,
+    (QueueItem, "task_id"): False,
+    (QueueItem, "action"): False,
+    (Dequeued, "reason"): False,
+    (TaskMetrics, "output_lines"): False,
+    (TaskMetrics, "restart_count"): False,
+    (TaskMetrics, "runtime_ms"): False,
 }
+# Objects that v2's document describes where they occur, and not under `types`.
+_NAMELESS = {QueueItem}
 
 
 def build_manifest(version: str, description: str, actions: Iterable[ActionInfo]) -> dict[str, Any]:
@@ -106,6 +119,9 @@ def _field(field: FieldSpec) -> dict[str, Any]:
 
 
 def _type(field: FieldSpec) -> dict[str, Any]:
+    if field.struct in _NAMELESS:
+        assert field.struct is not None
+        return {"type": "object", "fields": _described(field.struct)}
     if field.type_name:
         return {"$ref": f"#/types/{field.type_name}"}
     if field.kind == "array":
@@ -134,6 +150,8 @@ def _operation(request: type[Request]) -> dict[str, Any]:
 def _types() -> dict[str, Any]:
     types: dict[str, Any] = {}
     for name, field in named_types((*REQUESTS, *MESSAGES)).items():
+        if field.struct in _NAMELESS:
+            continue
         if field.struct is None:
             types[name] = {"type": "enum", "values": list(field.values)}
         else:

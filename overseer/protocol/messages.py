@@ -69,7 +69,7 @@ class ExcessConfig(Value, omit_defaults=False):
     order: Annotated[
         str, _enum("KillOrder", ("first", "last"), "Who goes first; empty when off.")
     ] = ""
-    grace: Annotated[int, _field("Seconds.")] = 0
+    grace: Annotated[Count, _field("Seconds; 0 = the `stop_grace` of the action.")] = 0
 
 
 class DisplacePolicy(Value, omit_defaults=False):

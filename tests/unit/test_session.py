@@ -13,18 +13,21 @@ from twisted.logger import capturedLogs
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
+from overseer.core.pool import PoolSettings
 from overseer.core.process import Outcome, Stream
+from overseer.core.retry import Layer, PartialRetryPolicy
 from overseer.core.timestamps import format_timestamp
 from overseer.core.tokens import Role
 from overseer.core.worker import Worker, WorkerEvents
 from overseer.drivers.interfaces import IActionHandler, ValidationError
 from overseer.lifecycle.subscriptions import Subscriptions
-from overseer.lifecycle.supervisor import Retention, Supervisor
+from overseer.lifecycle.supervisor import Defaults, Retention, Supervisor
 from overseer.lifecycle.task import Surroundings
 from overseer.protocol.fields import fields_of
 from overseer.protocol.messages import (
     REQUESTS,
     ActionInfo,
+    ExcessConfig,
     PoolConfig,
     Request,
     RetryPolicy,
@@ -68,15 +71,28 @@ class FakeHandler:
     """An action whose workers a test controls."""
 
     stop_grace = 5.0
+    timeout = 0.0
+    idle_timeout = 0.0
     hold = False
     replay_buffer: int | None = None
     warnings: tuple[object, ...] = ()
     filters: Mapping[str, object] = {}
     secrets: tuple[str, ...] = ()
 
-    def __init__(self, name: str, description: str = "Says it.") -> None:
+    def __init__(
+        self,
+        name: str,
+        description: str = "Says it.",
+        *,
+        retry: Layer | None = None,
+        pool: PoolSettings | None = None,
+        dedupe_key: tuple[str, ...] = (),
+    ) -> None:
         self.name = name
         self.description = description
+        self.retry: Layer = PartialRetryPolicy() if retry is None else retry
+        self.pool = pool or PoolSettings()
+        self.dedupe_key = dedupe_key
         self.workers: list[FakeWorker] = []
 
     def describe(self) -> ActionInfo:
@@ -84,7 +100,7 @@ class FakeHandler:
             name=self.name,
             type="fake",
             description=self.description,
-            task_pool=PoolConfig(),
+            task_pool=PoolConfig(0, ExcessConfig()),
             retry=RetryPolicy(),
         )
 
@@ -177,21 +193,28 @@ class Client:
 class Daemon:
     """Everything around a session, with time standing still."""
 
-    def __init__(self, retention: Retention | None = None) -> None:
+    def __init__(
+        self,
+        retention: Retention | None = None,
+        defaults: Defaults | None = None,
+        echo: FakeHandler | None = None,
+    ) -> None:
         self.clock = BusyClock()
         self.now = NOON
-        self.echo = FakeHandler("echo")
+        self.echo = echo or FakeHandler("echo")
         numbers = iter(range(1, 10**6))
         self.supervisor = Supervisor(
             {"echo": self.echo, "big": FakeHandler("big", "x" * 300_000)},
             Surroundings(
                 clock=self.clock,
                 now=lambda: self.now,
+                random=lambda: 0.5,
                 subscriptions=Subscriptions(),
                 line_size=MEBIBYTE,
             ),
             retention or Retention(),
             lambda: f"id-{next(numbers)}",
+            defaults,
         )
 
     @property
@@ -286,6 +309,31 @@ def test_start_without_an_id_makes_one(daemon: Daemon, client: Client) -> None:
         ({"type": "replay", "task_id": "nope", "ack": True}, "task not found"),
         ({"type": "describe", "action": "nope"}, 'unknown action: "nope"'),
         ({"type": "subscribe", "task_id": "*", "since_seq": 0}, 'since_seq: not with task_id "*"'),
+        ({"type": "reset", "task_id": "nope"}, "task not found"),
+        ({"type": "reset", "task_id": "t"}, "task is not in errored state"),
+        ({"type": "pool_info", "action": "nope"}, 'unknown action: "nope"'),
+        ({"type": "set_pool", "action": "nope", "size": 1}, 'unknown action: "nope"'),
+        ({"type": "set_pool"}, "size, queue_size or excess is required"),
+        ({"type": "set_pool", "action": "echo"}, "size, queue_size or excess is required"),
+        (
+            {"type": "set_pool", "size": 1, "limit": 2},
+            "limit: is another name of size and disagrees with it",
+        ),
+        ({"type": "set_pool", "size": -1}, "size: expected integer >= 0, got -1"),
+        ({"type": "set_pool", "size": 1.5}, "size: expected integer, got number"),
+        ({"type": "set_pool", "queue_size": -1}, "queue_size: expected integer >= 0, got -1"),
+        (
+            {"type": "set_pool", "size": 1, "excess": {"grace": -1}},
+            "excess.grace: expected integer >= 0, got -1",
+        ),
+        ({"type": "purge", "action": "nope"}, 'unknown action: "nope"'),
+        ({"type": "metrics", "action": "nope"}, 'unknown action: "nope"'),
+        ({"type": "metrics", "task_id": "nope"}, "task not found"),
+        ({"type": "metrics", "action": "echo", "task_id": "nope"}, "task not found"),
+        (
+            {"type": "start", "action": "echo", "retry_policy": {"restart_delay": "soon"}},
+            'retry_policy.restart_delay: expected a duration such as "1m30s", got "soon"',
+        ),
         ({"type": "nope"}, "unknown message type: nope"),
         ({"type": "start"}, "action is required"),
     ],
@@ -401,6 +449,326 @@ def test_every_kind_of_request_is_handled(daemon: Daemon) -> None:
             tag = request.__struct_config__.tag
             client.ask(type=tag, task_id="t", action="echo")
     assert logged == []
+
+
+# ------------------------------------------------------------------------- pools, retries, metrics
+
+
+def pooled(*, size: int = 1, queue: int = 2, **keys: Any) -> Daemon:
+    """A daemon whose action has a pool."""
+    settings = {"size": size, "queue_size": queue, **keys}
+    return Daemon(echo=FakeHandler("echo", pool=PoolSettings.from_keys(settings)))
+
+
+def waiting(task_id: str, position: int) -> dict[str, Any]:
+    """One entry of `queue_items`."""
+    return {
+        "task_id": task_id,
+        "action": "echo",
+        "queued_at": format_timestamp(NOON),
+        "position": position,
+        "forced": False,
+    }
+
+
+def test_a_start_beyond_the_pool_waits() -> None:
+    """All are told, the caller alone with its id; `started` follows with the same id at its turn."""
+    daemon = pooled()
+    daemon.begin("a")
+    client, other = Client(daemon), Client(daemon)
+    moment = format_timestamp(NOON)
+    queued = {"type": "queued", "id": "q", "task_id": "b", "action": "echo", "position": 1}
+    assert client.ask(type="start", id="q", action="echo", task_id="b") == [queued | {"ts": moment}]
+    assert other.told() == [queued | {"id": "", "ts": moment}]
+    (listed,) = client.ask(type="list", state="queued")
+    assert [(task["task_id"], task["queued_at"]) for task in listed["tasks"]] == [("b", moment)]
+    daemon.exit()
+    daemon.worker.events.spawned(8)
+    assert client.told() == [{"type": "started", "id": "q", "task_id": "b", "pid": 8, "ts": moment}]
+    assert other.told() == []
+
+
+def test_a_start_that_finds_no_place() -> None:
+    """Is an error that says why, and nothing of it remains."""
+    daemon = pooled(queue=0)
+    client = daemon.begin("a")
+    (answer,) = client.ask(type="start", action="echo", task_id="b")
+    assert (answer["type"], answer["id"]) == ("error", "r1")
+    assert answer["message"].startswith("pool rejected task: ")
+    (listed,) = client.ask(type="list")
+    assert [task["task_id"] for task in listed["tasks"]] == ["a"]
+
+
+def test_force_goes_past_the_pool() -> None:
+    """And counts in `running`."""
+    daemon = pooled()
+    client = daemon.begin("a")
+    assert client.ask(type="start", action="echo", task_id="b", force=True) == []
+    daemon.worker.events.spawned(8)
+    assert [message["type"] for message in client.told()] == ["started"]
+    assert client.ask(type="pool_info", action="echo") == [
+        {
+            "type": "pool_info",
+            "id": "r1",
+            "action": "echo",
+            "pool": {"limit": 1, "running": 2, "queue_depth": 0},
+        }
+    ]
+
+
+def test_stop_of_a_waiting_task_is_told_to_all() -> None:
+    """By one `dequeued`, an `ack` if wished, and `list` knows it no more."""
+    daemon = pooled()
+    client = daemon.begin("a")
+    client.ask(type="start", action="echo", task_id="b")
+    other = Client(daemon)
+    gone = {"type": "dequeued", "task_id": "b", "reason": "stopped", "ts": format_timestamp(NOON)}
+    assert client.ask(type="stop", task_id="b", ack=True) == [
+        gone,
+        {"type": "ack", "id": "r1", "task_id": "b"},
+    ]
+    assert other.told() == [gone]
+    assert client.ask(type="stop", task_id="b") == error("task not found")
+
+
+def test_pool_info_tells_who_runs_and_who_waits() -> None:
+    """Of one action, or of the global pool together with those of all actions."""
+    daemon = pooled(queue=5)
+    client = daemon.begin("a")
+    for task_id in "bc":
+        client.ask(type="start", action="echo", task_id=task_id)
+    mine = {
+        "limit": 1,
+        "running": 1,
+        "queue_depth": 2,
+        "queue_items": [waiting("b", 0), waiting("c", 1)],
+    }
+    assert client.ask(type="pool_info", action="echo") == [
+        {"type": "pool_info", "id": "r1", "action": "echo", "pool": mine}
+    ]
+    assert client.ask(type="pool_info") == [
+        {
+            "type": "pool_info",
+            "id": "r1",
+            "pool": mine | {"limit": 0},
+            "pools": {"echo": mine, "big": {"limit": 0, "running": 0, "queue_depth": 0}},
+        }
+    ]
+
+
+@pytest.mark.parametrize("name", ["size", "limit"])
+def test_a_raised_size_lets_waiting_tasks_begin(name: str) -> None:
+    """The caller gets `pool_info`, everybody `pool_updated`."""
+    daemon = pooled(queue=5)
+    client = daemon.begin("a")
+    for task_id in "bcd":
+        client.ask(type="start", action="echo", task_id=task_id)
+    other = Client(daemon)
+    pool = {"limit": 3, "running": 3, "queue_depth": 1, "queue_items": [waiting("d", 0)]}
+    updated = {"type": "pool_updated", "action": "echo", "pool": pool}
+    assert client.ask(type="set_pool", action="echo", **{name: 3}) == [
+        {"type": "pool_info", "id": "r1", "action": "echo", "pool": pool},
+        updated,
+    ]
+    assert other.told() == [updated]
+    assert len(daemon.echo.workers) == 3
+
+
+def test_set_pool_keeps_what_is_not_given() -> None:
+    """Size, queue and excess change one by one; without an action it is the global pool."""
+    daemon = pooled(queue=5, excess={"action": "stop", "order": "last", "grace": 3})
+    client = Client(daemon)
+
+    def described(**change: Any) -> dict[str, Any]:
+        if change:
+            (answer, _) = client.ask(type="set_pool", action="echo", **change)
+            assert answer["type"] == "pool_info"
+        (answer,) = client.ask(type="describe", action="echo")
+        pool: dict[str, Any] = answer["actions"][0]["task_pool"]
+        return pool
+
+    queue = {
+        "enabled": True,
+        "size": 5,
+        "order": "first",
+        "max_age": 0,
+        "displace": {"enabled": False, "order": ""},
+    }
+    excess = {"action": "stop", "order": "last", "grace": 3}
+    assert described() == {"limit": 1, "excess": excess, "queue": queue}
+    assert described(size=0) == {"limit": 0, "excess": excess, "queue": queue}
+    assert described(queue_size=7)["queue"] == queue | {"size": 7}
+    assert "queue" not in described(queue_size=0)
+    assert described(queue_size=1)["excess"] == excess
+    excess = {"action": "requeue", "order": "last", "grace": 0}
+    assert described(excess={"action": "requeue"})["excess"] == excess
+    assert described(excess={})["excess"] == {"action": "", "order": "", "grace": 0}
+    (answer, updated) = client.ask(type="set_pool", size=9)
+    assert answer["pool"]["limit"] == updated["pool"]["limit"] == 9
+    assert "action" not in answer
+    assert "action" not in updated
+    assert described()["limit"] == 0
+
+
+def test_a_lowered_size_ends_the_surplus() -> None:
+    """If `excess` says so; the longest running task first, with the grace that it gives."""
+    daemon = pooled(size=0)
+    client = daemon.begin("a", 7)
+    daemon.begin("b", 8)
+    client.ask(
+        type="set_pool",
+        action="echo",
+        size=1,
+        excess={"action": "stop", "order": "first", "grace": 2},
+    )
+    assert [worker.calls for worker in daemon.echo.workers] == [
+        ["start", "terminate 2"],
+        ["start"],
+    ]
+
+
+def test_purge_empties_the_queue() -> None:
+    """Of one action or all; one `dequeued` a task, to all, and the count to the caller."""
+    daemon = pooled(queue=5)
+    client = daemon.begin("a")
+    for task_id in "bc":
+        client.ask(type="start", action="echo", task_id=task_id)
+    other = Client(daemon)
+    assert client.ask(type="purge", action="big") == [
+        {"type": "purged", "id": "r1", "action": "big", "count": 0}
+    ]
+    moment = format_timestamp(NOON)
+    gone = [
+        {"type": "dequeued", "task_id": task_id, "reason": "purged", "ts": moment}
+        for task_id in "bc"
+    ]
+    answers = client.ask(type="purge")
+    assert answers == [*gone, {"type": "purged", "id": "r1", "count": 2}]
+    assert other.told() == gone
+
+
+def test_a_client_that_has_gone_is_told_nothing_of_queues() -> None:
+    """Its waiting task begins all the same."""
+    daemon = pooled()
+    daemon.begin("a")
+    client = Client(daemon)
+    client.ask(type="start", action="echo", task_id="b")
+    client.session.close()
+    daemon.exit()
+    assert len(daemon.echo.workers) == 2
+    daemon.worker.events.spawned(8)
+    assert client.told() == []
+
+
+def test_a_start_may_bring_its_own_policy(daemon: Daemon, client: Client) -> None:
+    """Over that of the action; `restarting` and the next run follow by themselves."""
+    policy = {"restart_delay": "1m30s", "error_threshold": 2}
+    client.ask(type="start", action="echo", task_id="t", retry_policy=policy)
+    daemon.worker.events.spawned(7)
+    (_,) = client.told()
+    (listed,) = client.ask(type="list")
+    assert listed["tasks"][0]["retry_policy"] == policy
+    daemon.exit(1)
+    moment = format_timestamp(NOON)
+    exited, restarting = client.told()
+    assert (exited["type"], exited["exit_code"], exited["intentional"]) == ("exited", 1, False)
+    assert restarting == {
+        "type": "restarting",
+        "task_id": "t",
+        "pid": 7,
+        "restart_delay": "1m30s",
+        "attempt": 1,
+        "ts": moment,
+    }
+    daemon.clock.advance(90)
+    daemon.worker.events.spawned(8)
+    assert client.told() == [
+        {"type": "started", "id": "", "task_id": "t", "pid": 8, "restart_of": 7, "ts": moment}
+    ]
+    daemon.exit(1)
+    assert client.told()[1:] == [
+        {"type": "errored", "task_id": "t", "pid": 8, "exit_count": 2, "ts": moment}
+    ]
+
+
+def test_an_empty_policy_turns_restarts_on(daemon: Daemon, client: Client) -> None:
+    """As v2's clients expect."""
+    client.ask(type="start", action="echo", task_id="t", retry_policy={})
+    daemon.worker.events.spawned(7)
+    daemon.exit()
+    assert [message["type"] for message in client.told()] == ["started", "exited", "restarting"]
+
+
+def test_reset_is_answered_to_its_sender(daemon: Daemon, client: Client) -> None:
+    """Once, subscribed or not; for the others the id is empty."""
+    client.ask(type="start", action="echo", task_id="t", retry_policy={"error_threshold": 1})
+    daemon.worker.events.spawned(7)
+    daemon.exit(1)
+    assert client.told()[-1]["type"] == "errored"
+    other = Client(daemon)
+    assert other.ask(type="reset", task_id="t", id="again") == []
+    daemon.worker.events.spawned(8)
+    assert [message["id"] for message in other.told()] == ["again"]
+    assert [(message["type"], message["id"]) for message in client.told()] == [("started", "")]
+    assert other.ask(type="reset", task_id="t") == error("task is not in errored state")
+
+
+def test_a_duplicate_is_refused() -> None:
+    """With the id of the task in the way."""
+    daemon = Daemon(echo=FakeHandler("echo", dedupe_key=("source",)))
+    client = Client(daemon)
+    client.ask(type="start", action="echo", task_id="a", params={"source": "x"})
+    assert client.ask(type="start", action="echo", task_id="b", params={"source": "x"}) == [
+        {
+            "type": "error",
+            "id": "r1",
+            "message": "duplicate task: already running as a",
+            "existing_task_id": "a",
+        }
+    ]
+    assert client.ask(type="start", action="echo", task_id="b", params={"source": "y"}) == []
+    (answer,) = client.ask(type="describe", action="echo")
+    assert answer["actions"][0]["dedupe_key"] == ["source"]
+
+
+def test_metrics_tell_of_one_thing() -> None:
+    """Of a task, else of an action, else of the daemon."""
+    daemon = pooled()
+    client = daemon.begin("a")
+    daemon.output("one", "two")
+    client.ask(type="start", action="echo", task_id="b")
+    client.ask(type="stop", task_id="b")
+    daemon.now += 1_500_000
+    daemon.exit(3)
+    client.told()
+    action = {
+        "tasks_started": 1,
+        "tasks_completed": 1,
+        "tasks_errored": 0,
+        "tasks_restarted": 0,
+        "total_output_lines": 2,
+    }
+    task = {"output_lines": 2, "restart_count": 0, "runtime_ms": 1500, "last_exit_code": 3}
+    queue = {"enqueued": 1, "dequeued": 1, "displaced": 0, "expired": 0}
+    head = {"type": "metrics", "id": "r1"}
+    assert client.ask(type="metrics", task_id="a") == [head | {"task": task}]
+    assert client.ask(type="metrics", action="echo") == [head | {"action": action}]
+    assert client.ask(type="metrics", action="echo", task_id="a") == [head | {"task": task}]
+    assert client.ask(type="metrics") == [head | {"global": action | queue}]
+    assert client.ask(type="metrics", action="big") == [head | {"action": dict.fromkeys(action, 0)}]
+
+
+def test_describe_tells_the_policy_in_effect() -> None:
+    """The action's own over the global one, zeros left out."""
+    daemon = Daemon(
+        defaults=Defaults(retry=PartialRetryPolicy(restart_delay=5.0, error_threshold=3)),
+        echo=FakeHandler("echo", retry=PartialRetryPolicy(error_threshold=0, error_window=60.0)),
+    )
+    (answer,) = Client(daemon).ask(type="describe")
+    assert [action["retry"] for action in answer["actions"]] == [
+        {"restart_delay": "5s", "error_window": "1m0s"},
+        {"restart_delay": "5s", "error_threshold": 3},
+    ]
 
 
 # ------------------------------------------------------------------------------ what goes wrong
@@ -899,4 +1267,4 @@ def test_a_viewer_only_looks(daemon: Daemon, request_class: type[Request], role:
     else:
         assert answers == [refusal]
         assert daemon.worker.calls == ["start"]
-        assert len(daemon.supervisor.list_tasks()) == 1
+        assert len(daemon.supervisor.select()) == 1

@@ -176,7 +176,11 @@ class Daemon:
         self.supervisor = Supervisor(
             {},
             Surroundings(
-                clock=self.clock, now=lambda: 0, subscriptions=self.subscriptions, line_size=1024
+                clock=self.clock,
+                now=lambda: 0,
+                random=lambda: 0.5,
+                subscriptions=self.subscriptions,
+                line_size=1024,
             ),
             Retention(),
             lambda: "id",

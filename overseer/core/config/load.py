@@ -87,7 +87,22 @@ def _read(
     values["tokens"] = read_tokens(tokens, environment, read_file, report)
     values["token_variables"] = token_variables(tokens)
     report.check()
+    _warn_of_pools(section, values, report)
     return _config(values, report)
+
+
+def _warn_of_pools(section: Section, values: Mapping[str, Any], report: Report) -> None:
+    """Warn of actions whose pool is above the global one, which bounds them all the same."""
+    most = PoolSettings.from_keys(values["task_pool"]).size
+    for name, action in values["actions"].items():
+        for key in ("size", "limit"):
+            size = action["task_pool"].get(key)
+            if most and size and size > most:
+                report.warn(
+                    section.at("actions", name, "task_pool", key),
+                    f"{size} is more than the {most} of the global task_pool, which holds",
+                )
+                break
 
 
 def _apply_port(values: dict[str, Any], environment: Mapping[str, str], report: Report) -> None:

@@ -14,6 +14,8 @@ from overseer.core.config import (
     load_config,
     parse_exec_config,
 )
+from overseer.core.pool import ExcessPolicy, PoolLimits, PoolSettings
+from overseer.core.retry import PartialRetryPolicy, RetryPolicy, effective_policy
 from overseer.core.rotation import Rotation
 
 USERS_DOCUMENT = """\
@@ -42,7 +44,6 @@ actions:
 """
 
 MODE = 'unix_mode: expected an octal number up to 0777 such as "0660",'
-POOL = "task_pool: not in this version: ignored, limits are not enforced"
 
 
 def load(text, **environment):
@@ -90,8 +91,9 @@ def test_the_users_own_document_loads_with_warnings_only():
     config = load(USERS_DOCUMENT)
     assert [str(warning) for warning in config.warnings] == [
         "config.yaml:2: db: not in this version: ignored, no history is kept",
-        "config.yaml:7: task_pool: not in this version: ignored, limits are not enforced",
     ]
+    assert config.task_pool.limits() == PoolLimits(size=10, queue_size=100)
+    assert config.retry == PartialRetryPolicy()
     echo = parse_exec_config(config.actions["echo"].config)
     assert (echo.entrypoint, echo.command) == ("echo", ("[[.message]]",))
     assert echo.parameters == {"message": ParameterSpec(default="hello")}
@@ -286,14 +288,8 @@ def test_one_problem_of_an_action(text, problem):
         "auth: {}",
         "auth: {tokens: []}",
         "auth: {tokens: ~}",
-        "task_pool: {}",
-        "retry: {}",
-        "retry: ~",
-        "retry: false",
-        "retry: {restart_delay: ~, error_window: ''}",
         "history: ~",
-        "actions: {x: {type: exec, retry: {}, task_pool: {}, dedupe_key: [], timeout: 0s,"
-        " idle_timeout: 0, restore: false, cgroup: false}}",
+        "actions: {x: {type: exec, restore: false, cgroup: false}}",
     ],
 )
 def test_a_later_key_that_changes_nothing_is_silent(text):
@@ -304,12 +300,6 @@ def test_a_later_key_that_changes_nothing_is_silent(text):
     ("text", "warning"),
     [
         ("db: /data/x.db", "db: not in this version: ignored, no history is kept"),
-        ("task_pool: {limit: 0}", POOL),
-        ("task_pool: {limit: 8, size: 8, queue: {enabled: true, size: 0, order: last,"
-         " max_age: 1.5, displace: true}, excess: {action: stop, order: first, grace: 5}}", POOL),
-        ("task_pool: {queue_size: 5, queue_timeout: 1m, queue: {size: 5, max_age: 60}}", POOL),
-        ("task_pool: {queue_size: 0, queue: {enabled: false, size: 9}}", POOL),
-        ("actions: {x: {type: exec, task_pool: {size: 1}}}", f"actions.x.{POOL}"),
         ("listen_addr: ':80'", "listen_addr: has no effect any more: ignored, use listen"),
         ("actions: {x: {type: exec, params: {m: ~}}}",
          "actions.x.params: has no effect any more: ignored"),
@@ -322,12 +312,7 @@ def test_a_later_key_that_only_warns(text, warning):
 @pytest.mark.parametrize(
     ("text", "path"),
     [
-        ("retry: {restart_delay: 0s}", "retry"),
         ("history: {}", "history"),
-        ("actions: {x: {type: exec, retry: {restart_delay: 5s}}}", "actions.x.retry"),
-        ("actions: {x: {type: exec, dedupe_key: [source]}}", "actions.x.dedupe_key"),
-        ("actions: {x: {type: exec, timeout: 5s}}", "actions.x.timeout"),
-        ("actions: {x: {type: exec, idle_timeout: 1ns}}", "actions.x.idle_timeout"),
         ("actions: {x: {type: exec, restore: true}}", "actions.x.restore"),
         ("actions: {x: {type: exec, cgroup: {memory: 1}}}", "actions.x.cgroup"),
     ],
@@ -347,15 +332,181 @@ def test_a_later_key_that_would_change_something_is_refused(text, path):
         ("excess: {action: kill}", 'excess.action: expected one of stop, requeue, got "kill"'),
         ("queue: {displace: 5}", "queue.displace: expected one of true, false, prohibit, got 5"),
         ("queue: 5", "queue: expected a mapping, got 5"),
+        ("size: -1", "size: expected an integer >= 0, got -1"),
+        ("size: 1.5", "size: expected an integer >= 0, got 1.5"),
+        ("queue_timeout: 5", 'queue_timeout: expected a duration such as "5s" or "1m30s", got "5"'
+         " (a unit is missing: ns, us, ms, s, m, h)"),
+        ("excess: {grace: -1}",
+         "excess.grace: expected a number of seconds from 0 to 1000000000, got -1"),
     ],
 )  # fmt: skip
-def test_a_pool_is_checked_though_it_is_not_enforced(text, problem):
+def test_pool_keys_that_cannot_be_or_disagree(text, problem):
     assert problems(f"task_pool: {{{text}}}") == [f"config.yaml:1: task_pool.{problem}"]
 
 
+@pytest.mark.parametrize(
+    ("text", "settings"),
+    [
+        ("", PoolSettings()),
+        ("size: 8", PoolSettings(size=8)),
+        ("limit: 8", PoolSettings(size=8)),
+        ("limit: 8, size: 8", PoolSettings(size=8)),
+        ("size: 0", PoolSettings(size=0)),
+        ("queue_size: 5, queue_timeout: 1m",
+         PoolSettings(queue_enabled=True, queue_bound=5, queue_timeout=60.0)),
+        ("queue: {enabled: true, size: 5, max_age: 60}",
+         PoolSettings(queue_enabled=True, queue_bound=5, queue_timeout=60.0)),
+        ("queue_size: 5, queue_timeout: 1m, queue: {enabled: true, size: 5, max_age: 60}",
+         PoolSettings(queue_enabled=True, queue_bound=5, queue_timeout=60.0)),
+        ("queue_size: 0", PoolSettings(queue_enabled=False, queue_bound=0)),
+        ("queue: {size: 9}", PoolSettings(queue_bound=9)),
+        ("queue: {order: last, displace: true}", PoolSettings(order="last", displace="true")),
+        ("queue: {displace: prohibit}", PoolSettings(displace="prohibit")),
+        ("excess: {action: requeue, order: last, grace: 1.5}",
+         PoolSettings(excess_action="requeue", excess_order="last", excess_grace=1.5)),
+    ],
+)  # fmt: skip
+def test_pools_in_both_spellings(text, settings):
+    assert load(f"task_pool: {{{text}}}").task_pool == settings
+    assert action(f"task_pool: {{{text}}}").task_pool == settings
+
+
+@pytest.mark.parametrize(
+    ("text", "limits"),
+    [
+        ("", PoolLimits()),
+        ("limit: 8, queue: {enabled: true, size: 100}", PoolLimits(size=8, queue_size=100)),
+        ("queue: {enabled: true}", PoolLimits(queue_size=None)),
+        ("queue: {enabled: true, size: 0}", PoolLimits(queue_size=None)),
+        ("queue: {size: 5}", PoolLimits()),
+        ("queue: {enabled: false, size: 5}", PoolLimits()),
+        ("queue_size: 0, queue: {enabled: false, size: 9}", PoolLimits()),
+        ("queue_size: 3, queue_timeout: 1.5s", PoolLimits(queue_size=3, queue_timeout=1.5)),
+        ("excess: {action: stop, grace: 5}",
+         PoolLimits(excess=ExcessPolicy(action="stop", grace=5.0))),
+    ],
+)  # fmt: skip
+def test_what_a_pool_comes_to(text, limits):
+    assert load(f"task_pool: {{{text}}}").task_pool.limits() == limits
+
+
+def test_the_pool_of_an_action_lies_on_the_global_one_key_by_key():
+    config = load(
+        """
+task_pool: {size: 8, queue_size: 100, queue_timeout: 1m, excess: {action: stop, grace: 3}}
+actions:
+  own: {type: exec, task_pool: {limit: 2, queue: {order: last}, excess: {grace: 9}}}
+  none: {type: exec, task_pool: {queue_size: 0}}
+"""
+    )
+    general = config.task_pool.for_actions()
+    assert config.actions["own"].task_pool.over(general).limits() == PoolLimits(
+        size=2,
+        queue_size=100,
+        queue_timeout=60.0,
+        order="last",
+        excess=ExcessPolicy(action="stop", grace=9.0),
+    )
+    assert config.actions["none"].task_pool.over(general).limits().queue_size == 0
+    assert config.actions["none"].task_pool.over(general).limits().size == 0
+
+
+@pytest.mark.parametrize(
+    ("general", "own", "warning"),
+    [
+        ("size: 4", "size: 5", "size: 5 is more than the 4 of the global task_pool, which holds"),
+        (
+            "limit: 4",
+            "limit: 9",
+            "limit: 9 is more than the 4 of the global task_pool, which holds",
+        ),
+        ("size: 4", "size: 4", None),
+        ("size: 4", "size: 0", None),
+        ("size: 4", "queue_size: 9", None),
+        ("size: 0", "size: 9", None),
+        ("queue_size: 1", "size: 9", None),
+    ],
+)
+def test_a_pool_above_the_global_one_is_warned_about(general, own, warning):
+    text = f"task_pool: {{{general}}}\nactions: {{x: {{type: exec, task_pool: {{{own}}}}}}}"
+    expected = [] if warning is None else [f"config.yaml:2: actions.x.task_pool.{warning}"]
+    assert warnings(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "policy"),
+    [
+        ("{}", PartialRetryPolicy()),
+        ("~", PartialRetryPolicy()),
+        ("{restart_delay: ~, error_window: ''}", PartialRetryPolicy()),
+        ("{restart_delay: 0s}", PartialRetryPolicy(restart_delay=0.0)),
+        ("{error_threshold: 0, error_window: 0s, restart_delay: 30s}",
+         PartialRetryPolicy(restart_delay=30.0, error_threshold=0, error_window=0.0)),
+        ("{restart_jitter: 1m30s, restart_on: failure, success_exit_codes: [0, 3]}",
+         PartialRetryPolicy(
+             restart_jitter=90.0, restart_on="failure", success_exit_codes=(0, 3))),
+        ("{backoff: 1.5, max_delay: 1m, stable_after: 1h, release_slot: true}",
+         PartialRetryPolicy(backoff=1.5, max_delay=60.0, stable_after=3600.0, release_slot=True)),
+        ("{success_exit_codes: []}", PartialRetryPolicy(success_exit_codes=())),
+        ("false", False),
+    ],
+)  # fmt: skip
+def test_retry_policies_as_written(text, policy):
+    assert load(f"retry: {text}").retry == policy
+    assert action(f"retry: {text}").retry == policy
+
+
+@pytest.mark.parametrize(
+    ("general", "own", "expected"),
+    [
+        ("{}", "{}", None),
+        ("{restart_delay: 5s}", "{}", RetryPolicy(restart_delay=5.0)),
+        ("{restart_delay: 5s}", "false", None),
+        ("{restart_delay: 5s, error_threshold: 3}", "{restart_delay: 0s}",
+         RetryPolicy(error_threshold=3)),
+        ("false", "{restart_delay: 2s}", RetryPolicy(restart_delay=2.0)),
+    ],
+)  # fmt: skip
+def test_the_policy_of_an_action_lies_on_the_global_one(general, own, expected):
+    config = load(f"retry: {general}\nactions: {{x: {{type: exec, retry: {own}}}}}")
+    assert effective_policy(config.retry, config.actions["x"].retry, None) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("retry: often", 'retry: expected a mapping, got "often"'),
+        ("retry: true", "retry: expected a mapping, got true"),
+        ("retry: {restart_dely: 5s}",
+         'retry.restart_dely: unknown key, did you mean "restart_delay"?'),
+        ("retry: {restart_delay: 5}",
+         'retry.restart_delay: expected a duration such as "5s" or "1m30s", got "5"'
+         " (a unit is missing: ns, us, ms, s, m, h)"),
+        ("retry: {restart_delay: -5s}", 'retry.restart_delay: expected a duration >= 0, got "-5s"'),
+        ("retry: {error_threshold: -1}", "retry.error_threshold: expected an integer >= 0, got -1"),
+        ("retry: {restart_on: success}",
+         'retry.restart_on: expected one of exit, failure, got "success"'),
+        ("dedupe_key: source", 'dedupe_key: expected a list of parameter names, got "source"'),
+        ("timeout: 5", 'timeout: expected a duration such as "5s" or "1m30s", got "5"'
+         " (a unit is missing: ns, us, ms, s, m, h)"),
+        ("idle_timeout: -1s", 'idle_timeout: expected a duration >= 0, got "-1s"'),
+    ],
+)  # fmt: skip
+def test_retry_dedupe_and_time_limits_are_checked(text, problem):
+    assert action_problems(text) == [problem]
+
+
+def test_the_keys_of_an_actions_life():
+    config = action("timeout: 1m, idle_timeout: 1ns, dedupe_key: [source, '1080']")
+    assert (config.timeout, config.idle_timeout) == (60.0, 1e-9)
+    assert config.dedupe_key == ("source", "1080")
+    config = action("timeout: 0s, idle_timeout: 0, dedupe_key: []")
+    assert (config.timeout, config.idle_timeout, config.dedupe_key) == (0.0, 0.0, ())
+
+
 def test_a_later_key_of_the_wrong_kind_says_so():
-    assert problems("retry: often\ndb: [x]\n") == [
-        'config.yaml:1: retry: expected a mapping, got "often"',
+    assert problems("log_rotate: often\ndb: [x]\n") == [
+        'config.yaml:1: log_rotate: expected a mapping, got "often"',
         "config.yaml:2: db: expected text, got a list",
     ]
 

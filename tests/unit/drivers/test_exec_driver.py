@@ -6,6 +6,8 @@ import pytest
 from twisted.internet.task import Clock
 
 from overseer.core.config import ConfigError, load_config
+from overseer.core.pool import PoolSettings
+from overseer.core.retry import PartialRetryPolicy
 from overseer.drivers.exec import ExecFactory, ExecHandler
 from overseer.drivers.interfaces import DriverServices, ValidationError
 from overseer.drivers.registry import built_in_drivers
@@ -22,9 +24,9 @@ def problems(config: str) -> list[str]:
     return []
 
 
-def handler(config: str) -> ExecHandler:
-    """Return the handler of an action with this ``config``."""
-    text = f"actions:\n  a:\n    type: exec\n    config: {config}\n"
+def handler(config: str, keys: str = "{}") -> ExecHandler:
+    """Return the handler of an action with this ``config`` and these other ``keys``."""
+    text = f"actions:\n  a:\n    <<: {keys}\n    type: exec\n    config: {config}\n"
     action = load_config(text, "c.yaml", {}, built_in_drivers().check).actions["a"]
     clock = Clock()
     services = DriverServices(
@@ -176,6 +178,30 @@ def test_a_template_that_fails_is_an_answer() -> None:
     action = handler("{entrypoint: p, command: ['[[ slice .x 9 ]]'], parameters: {x: {}}}")
     with pytest.raises(ValidationError, match=r"command\[0\]: template line 1"):
         action.create_worker("task", action.validate({"x": "short"}), Silent())
+
+
+def test_what_holds_for_any_driver_is_passed_on() -> None:
+    """Pool, retries, time limits and what makes two tasks the same, as the action has them."""
+    action = handler(
+        "{entrypoint: p, parameters: {source: {}, key: {default: k, secret: true}}}",
+        "{stop_grace: 1s, timeout: 2s, idle_timeout: 3s, backpressure: drop, replay_buffer: 7,"
+        " dedupe_key: [source], retry: {restart_delay: 0s}, task_pool: {limit: 4, queue_size: 0}}",
+    )
+    assert (action.stop_grace, action.timeout, action.idle_timeout) == (1.0, 2.0, 3.0)
+    assert (action.hold, action.replay_buffer) == (False, 7)
+    assert action.retry == PartialRetryPolicy(restart_delay=0.0)
+    assert action.pool == PoolSettings(size=4, queue_enabled=False, queue_bound=0)
+    assert list(action.dedupe_key) == ["source"]
+    assert set(action.secrets) == {"key"}
+
+
+def test_an_action_that_says_nothing_of_its_life() -> None:
+    """Runs as often and as long as it likes, and once."""
+    action = handler("{entrypoint: p}")
+    assert (action.stop_grace, action.timeout, action.idle_timeout) == (5.0, 0.0, 0.0)
+    assert (action.retry, action.pool) == (PartialRetryPolicy(), PoolSettings())
+    assert list(action.dedupe_key) == []
+    assert handler("{entrypoint: p}", "{retry: false}").retry is False
 
 
 def test_an_unknown_driver_is_named() -> None:

@@ -9,15 +9,18 @@ from typing import Any
 from twisted.internet.task import Clock
 from zope.interface import implementer
 
+from overseer.core.pool import PoolSettings
 from overseer.core.process import Outcome, Stream
+from overseer.core.retry import Layer, PartialRetryPolicy
 from overseer.core.timestamps import format_timestamp
 from overseer.core.worker import WorkerEvents
 from overseer.drivers.interfaces import IActionHandler, ValidationError
 from overseer.lifecycle.subscriptions import Subscriptions
-from overseer.lifecycle.supervisor import RequestError, Retention, Supervisor
+from overseer.lifecycle.supervisor import Defaults, RequestError, Retention, Supervisor
 from overseer.lifecycle.task import Starter, Surroundings
+from overseer.lifecycle.views import task_info
 from overseer.protocol.batch import Batch
-from overseer.protocol.messages import ActionInfo, PoolConfig, RetryPolicy
+from overseer.protocol.messages import ActionInfo, ExcessConfig, PoolConfig, RetryPolicy, TaskInfo
 
 EPOCH = 1_700_000_000_000_000
 LINE_SIZE = 1024
@@ -47,14 +50,24 @@ def moment(seconds: float) -> str:
     return format_timestamp(EPOCH + int(seconds * 1_000_000))
 
 
-def started(task_id: str, pid: int, *, request_id: str = "", at: float = 0.0) -> Message:
-    return {
+def started(
+    task_id: str,
+    pid: int,
+    *,
+    request_id: str = "",
+    restart_of: int | None = None,
+    at: float = 0.0,
+) -> Message:
+    message = {
         "type": "started",
         "id": request_id,
         "task_id": task_id,
         "pid": pid,
         "ts": moment(at),
     }
+    if restart_of is not None:
+        message["restart_of"] = restart_of
+    return message
 
 
 def output(
@@ -72,7 +85,13 @@ def output(
 
 
 def exited(
-    task_id: str, pid: int, outcome: Outcome, *, intentional: bool = False, at: float = 0.0
+    task_id: str,
+    pid: int,
+    outcome: Outcome,
+    *,
+    intentional: bool = False,
+    reason: str | None = None,
+    at: float = 0.0,
 ) -> Message:
     message = {
         "type": "exited",
@@ -84,18 +103,51 @@ def exited(
     }
     if outcome.signal is not None:
         message["signal"] = outcome.signal
+    if reason is not None:
+        message["reason"] = reason
     return message
 
 
-def errored(task_id: str, pid: int, *, at: float = 0.0) -> Message:
+def restarting(
+    task_id: str, pid: int, attempt: int, *, delay: str = "1s", at: float = 0.0
+) -> Message:
     return {
+        "type": "restarting",
+        "task_id": task_id,
+        "pid": pid,
+        "restart_delay": delay,
+        "attempt": attempt,
+        "ts": moment(at),
+    }
+
+
+def errored(task_id: str, pid: int, *, exits: int = 0, at: float = 0.0) -> Message:
+    """Errored after so many exits; without any, because the process does not end."""
+    message = {
         "type": "errored",
         "task_id": task_id,
         "pid": pid,
-        "exit_count": 1,
+        "exit_count": exits,
         "ts": moment(at),
-        "reason": "unkillable",
     }
+    return message if exits else {**message, "reason": "unkillable"}
+
+
+def queued(
+    task_id: str, position: int, *, action: str = "sleep", request_id: str = "", at: float = 0.0
+) -> Message:
+    return {
+        "type": "queued",
+        "id": request_id,
+        "task_id": task_id,
+        "action": action,
+        "position": position,
+        "ts": moment(at),
+    }
+
+
+def dequeued(task_id: str, reason: str, *, at: float = 0.0) -> Message:
+    return {"type": "dequeued", "task_id": task_id, "reason": reason, "ts": moment(at)}
 
 
 def error(request_id: str, message: str) -> Message:
@@ -245,13 +297,24 @@ class FakeHandler:
         self.stop_grace = 5.0
         self.hold = True
         self.replay_buffer: int | None = None
+        self.timeout = 0.0
+        self.idle_timeout = 0.0
+        self.retry: Layer = PartialRetryPolicy()
+        self.pool = PoolSettings()
+        self.dedupe_key: tuple[str, ...] = ()
         self.filters: dict[Stream, Any] = {}
         self.secrets: tuple[str, ...] = ()
         self.warnings: tuple[str, ...] = ()
         self.workers: list[FakeWorker] = []
+        self.broken = False
 
     def describe(self) -> ActionInfo:
-        return ActionInfo(name=self.name, type="fake", task_pool=PoolConfig(), retry=RetryPolicy())
+        return ActionInfo(
+            name=self.name,
+            type="fake",
+            task_pool=PoolConfig(limit=0, excess=ExcessConfig()),
+            retry=RetryPolicy(),
+        )
 
     def validate(self, params: Mapping[str, str]) -> Mapping[str, str]:
         if "wrong" in params:
@@ -261,6 +324,8 @@ class FakeHandler:
     def create_worker(
         self, task_id: str, params: Mapping[str, str], events: WorkerEvents
     ) -> FakeWorker:
+        if self.broken:
+            raise RuntimeError("the driver is broken")
         if params["seconds"] == "unrenderable":
             raise ValidationError("params.seconds: cannot be rendered")
         worker = FakeWorker(task_id, params, events)
@@ -278,11 +343,22 @@ def refusal(ask: Callable[[], object]) -> str:
 
 
 class World:
-    """A supervisor with two actions, ``sleep`` and ``other``, at the beginning of time."""
+    """A supervisor with two actions, ``sleep`` and ``other``, at the beginning of time.
 
-    def __init__(self, retention: Retention | None = None) -> None:
+    ``pool`` is that of ``sleep``; ``random`` is what chance gives.
+    """
+
+    def __init__(
+        self,
+        retention: Retention | None = None,
+        *,
+        defaults: Defaults | None = None,
+        pool: PoolSettings | None = None,
+    ) -> None:
         self.clock = Clock()
+        self.random = 0.0
         self.handler = FakeHandler()
+        self.handler.pool = pool or PoolSettings()
         self.other = FakeHandler("other")
         numbers = count(1)
         self.supervisor = Supervisor(
@@ -290,11 +366,13 @@ class World:
             Surroundings(
                 clock=self.clock,
                 now=self.now,
+                random=lambda: self.random,
                 subscriptions=Subscriptions(),
                 line_size=LINE_SIZE,
             ),
             Retention() if retention is None else retention,
             lambda: f"id-{next(numbers)}",
+            defaults,
         )
 
     def now(self) -> int:
@@ -306,6 +384,12 @@ class World:
         self.supervisor.subscribe(reader, task_id)
         return reader
 
+    def client(self) -> Reader:
+        """Return a new reader that is told what all connected clients are told."""
+        reader = Reader()
+        self.supervisor.announcements.join(reader)
+        return reader
+
     def start(
         self,
         task_id: str | None = "a",
@@ -314,15 +398,27 @@ class World:
         action: str = "sleep",
         request_id: str = "request",
         params: Mapping[str, str] | None = None,
+        policy: PartialRetryPolicy | None = None,
+        force: bool = False,
     ) -> str:
         """Ask for a start, as a client would whose messages ``reader`` receives."""
+        starter = self._starter(reader, request_id)
+        return self.supervisor.start(
+            action, task_id, params or {}, starter, policy=policy, force=force
+        )
 
+    def reset(
+        self, task_id: str = "a", reader: Reader | None = None, *, request_id: str = "reset"
+    ) -> None:
+        """Ask for a reset, as a client would whose messages ``reader`` receives."""
+        self.supervisor.reset(task_id, self._starter(reader, request_id))
+
+    def _starter(self, reader: Reader | None, request_id: str) -> Starter:
         def fail(reason: str) -> None:
             if reader is not None:
                 reader.messages.append(error(request_id, reason))
 
-        starter = Starter(request_id=request_id, subscriber=reader, fail=fail)
-        return self.supervisor.start(action, task_id, params or {}, starter)
+        return Starter(request_id=request_id, subscriber=reader, fail=fail)
 
     def run(self, task_id: str = "a", pid: int = 7, reader: Reader | None = None) -> FakeWorker:
         """Start a task and let its worker be spawned."""
@@ -342,7 +438,11 @@ class World:
 
     def states(self) -> dict[str, str]:
         """Return the state of every task, as ``list`` tells it."""
-        return {task.task_id: task.state for task in self.supervisor.list_tasks()}
+        return {task.record.task_id: task.record.state for task in self.supervisor.select()}
+
+    def infos(self) -> list[TaskInfo]:
+        """Return what ``list`` tells."""
+        return [task_info(task) for task in self.supervisor.select()]
 
     def settle(self) -> None:
         """Shut down and let every worker end; nothing may be left over afterwards."""
@@ -352,3 +452,28 @@ class World:
             worker.finish()
         assert ended == [None], "something is still alive"
         assert self.clock.getDelayedCalls() == []
+        assert self.leftovers() == {}
+
+    def leftovers(self) -> dict[str, object]:
+        """Return what is remembered of tasks that run or wait: nothing, when there are none.
+
+        The time at which finished tasks are forgotten does not count.
+        """
+        supervisor = self.supervisor
+        prune = supervisor._prune_timer
+        kept: dict[str, object] = {
+            "timers": [call for call in self.clock.getDelayedCalls() if call is not prune],
+            "alive": supervisor._alive,
+            "tickets": supervisor._tickets,
+            "unslotted": supervisor._unslotted,
+            "duplicates": supervisor._duplicates,
+            "running": supervisor.pools.info().running,
+            "waiting": supervisor.pools.info().queue_depth,
+            "unfinished": self.unfinished(),
+        }
+        return {name: value for name, value in kept.items() if value}
+
+    def unfinished(self) -> int:
+        """Return by how much the tasks that were started are more than those that have ended."""
+        counters = self.supervisor.counters
+        return counters.tasks_started - counters.tasks_completed - counters.tasks_errored

@@ -19,76 +19,61 @@ from overseer.lifecycle.machine import (
 GRACE = 2.0
 OUTCOME = Outcome(3)
 
+DELAY = 4.0
+
 SPAWN = ("spawn",)
 TELL_STARTED = ("tell_started", 7)
-TELL_START_FAILED = ("tell_start_failed", "no such file")
 TERMINATE = ("terminate", GRACE)
 CLOSE_OUTPUT = ("close_output",)
 TELL_EXITED = ("tell_exited", OUTCOME)
+JUDGE_EXIT = ("judge", OUTCOME, "")
+JUDGE_FAILURE = ("judge", None, "no such file")
+JUDGE_STOP = ("judge", None, "")
+TAKE_SLOT_AGAIN = ("take_slot_again",)
 TELL_UNKILLABLE = ("tell_unkillable",)
 
-ROWS: list[tuple[str, str, list[tuple[Any, ...]], str]] = [
-    # state, input, effects, next state
-    ("idle", "begin", [SPAWN], "starting"),
-    ("idle", "spawned", [], "idle"),
-    ("idle", "spawn_failed", [], "idle"),
-    ("idle", "stop", [], "idle"),
-    ("idle", "exited", [], "idle"),
-    ("idle", "drained", [], "idle"),
-    ("idle", "drain_due", [], "idle"),
-    ("idle", "give_up_due", [], "idle"),
-    ("starting", "begin", [], "starting"),
-    ("starting", "spawned", [TELL_STARTED], "running"),
-    ("starting", "spawn_failed", [TELL_START_FAILED], "idle"),
-    ("starting", "stop", [], "aborting"),
-    ("starting", "exited", [], "starting"),
-    ("starting", "drained", [], "starting"),
-    ("starting", "drain_due", [], "starting"),
-    ("starting", "give_up_due", [], "starting"),
-    ("aborting", "begin", [], "aborting"),
-    ("aborting", "spawned", [TELL_STARTED, TERMINATE], "stopping"),
-    ("aborting", "spawn_failed", [TELL_START_FAILED], "idle"),
-    ("aborting", "stop", [], "aborting"),
-    ("aborting", "exited", [], "aborting"),
-    ("aborting", "drained", [], "aborting"),
-    ("aborting", "drain_due", [], "aborting"),
-    ("aborting", "give_up_due", [], "aborting"),
-    ("running", "begin", [], "running"),
-    ("running", "spawned", [], "running"),
-    ("running", "spawn_failed", [], "running"),
-    ("running", "stop", [TERMINATE], "stopping"),
-    ("running", "exited", [], "draining"),
-    ("running", "drained", [], "running"),
-    ("running", "drain_due", [], "running"),
-    ("running", "give_up_due", [], "running"),
-    ("stopping", "begin", [], "stopping"),
-    ("stopping", "spawned", [], "stopping"),
-    ("stopping", "spawn_failed", [], "stopping"),
-    ("stopping", "stop", [], "stopping"),
-    ("stopping", "exited", [], "draining"),
-    ("stopping", "drained", [], "stopping"),
-    ("stopping", "drain_due", [], "stopping"),
-    ("stopping", "give_up_due", [TELL_UNKILLABLE], "failed"),
-    ("draining", "begin", [], "draining"),
-    ("draining", "spawned", [], "draining"),
-    ("draining", "spawn_failed", [], "draining"),
-    ("draining", "stop", [], "draining"),
-    ("draining", "exited", [], "draining"),
-    ("draining", "drained", [TELL_EXITED], "idle"),
-    ("draining", "drain_due", [CLOSE_OUTPUT], "draining"),
-    ("draining", "give_up_due", [], "draining"),
-    ("failed", "begin", [SPAWN], "starting"),
-    ("failed", "spawned", [], "failed"),
-    ("failed", "spawn_failed", [], "failed"),
-    ("failed", "stop", [], "idle"),
-    ("failed", "exited", [], "failed"),
-    ("failed", "drained", [], "failed"),
-    ("failed", "drain_due", [], "failed"),
-    ("failed", "give_up_due", [], "failed"),
-]
+STATES: dict[str, dict[str, tuple[list[tuple[Any, ...]], str]]] = {
+    # state: input: effects, next state; whatever is not named here has neither effect nor consequence
+    "idle": {"admit": ([SPAWN], "starting"), "requeue": ([], "queued")},
+    "queued": {"admit": ([SPAWN], "starting"), "leave": ([], "idle")},
+    "starting": {
+        "spawned": ([TELL_STARTED], "running"),
+        "spawn_failed": ([JUDGE_FAILURE], "judging"),
+        "stop": ([], "aborting"),
+    },
+    "aborting": {
+        "spawned": ([TELL_STARTED, TERMINATE], "stopping"),
+        "spawn_failed": ([JUDGE_FAILURE], "judging"),
+    },
+    "running": {"stop": ([TERMINATE], "stopping"), "exited": ([], "draining")},
+    "stopping": {"exited": ([], "draining"), "give_up_due": ([TELL_UNKILLABLE], "failed")},
+    "draining": {
+        "drained": ([TELL_EXITED, JUDGE_EXIT], "judging"),
+        "drain_due": ([CLOSE_OUTPUT], "draining"),
+    },
+    "judging": {
+        "complete": ([], "idle"),
+        "give_up": ([], "failed"),
+        "requeue": ([], "queued"),
+        "retry_after": ([], "waiting"),
+    },
+    "waiting": {
+        "retry_due": ([TAKE_SLOT_AGAIN], "waiting"),
+        "admit": ([SPAWN], "starting"),
+        "requeue": ([], "queued"),
+        "stop": ([JUDGE_STOP], "judging"),
+    },
+    "failed": {
+        "admit": ([SPAWN], "starting"),
+        "requeue": ([], "queued"),
+        "stop": ([], "idle"),
+    },
+}
 
 INPUTS: dict[str, Callable[[Inputs], None]] = {
-    "begin": lambda inputs: inputs.begin(),
+    "admit": lambda inputs: inputs.admit(),
+    "requeue": lambda inputs: inputs.requeue(),
+    "leave": lambda inputs: inputs.leave(),
     "spawned": lambda inputs: inputs.spawned(7),
     "spawn_failed": lambda inputs: inputs.spawn_failed("no such file"),
     "stop": lambda inputs: inputs.stop(GRACE),
@@ -96,30 +81,64 @@ INPUTS: dict[str, Callable[[Inputs], None]] = {
     "drained": lambda inputs: inputs.drained(),
     "drain_due": lambda inputs: inputs.drain_due(),
     "give_up_due": lambda inputs: inputs.give_up_due(),
+    "retry_after": lambda inputs: inputs.retry_after(DELAY),
+    "retry_due": lambda inputs: inputs.retry_due(),
+    "complete": lambda inputs: inputs.complete(),
+    "give_up": lambda inputs: inputs.give_up(),
 }
+ROWS = [
+    (state, name, *cells.get(name, ([], state)))
+    for state, cells in STATES.items()
+    for name in INPUTS
+]
 DUE = {
-    # Where these two have an effect, they come from the clock, as in life.
+    # Where these have an effect, they come from the clock, as in life.
     ("draining", "drain_due"): DRAIN_DEADLINE,
     ("stopping", "give_up_due"): GRACE + UNKILLABLE_AFTER,
+    ("waiting", "retry_due"): DELAY,
 }
 PATHS = {
     "idle": (),
-    "starting": ("begin",),
-    "aborting": ("begin", "stop"),
-    "running": ("begin", "spawned"),
-    "stopping": ("begin", "spawned", "stop"),
-    "draining": ("begin", "spawned", "exited"),
-    "failed": ("begin", "spawned", "stop", "give_up_due"),
+    "queued": ("requeue",),
+    "starting": ("admit",),
+    "aborting": ("admit", "stop"),
+    "running": ("admit", "spawned"),
+    "stopping": ("admit", "spawned", "stop"),
+    "draining": ("admit", "spawned", "exited"),
+    "judging": ("admit", "spawn_failed"),
+    "waiting": ("admit", "spawn_failed", "retry_after"),
+    "failed": ("admit", "spawned", "stop", "give_up_due"),
 }
-# What a machine does when it then is stopped with a grace of 3, told of a spawn with pid 42, of an exit
-# with code 9 and of the end of output, and begun. Idle and failed differ in the record only.
+# What a machine does when it then is stopped with a grace of 3, told of a spawn with pid 42, of an exit with
+# code 9, of the end of output and that it is done, and admitted. Idle, queued and failed differ in the record
+# only, and judging is left before anything else happens.
 BEHAVIOUR: dict[str, list[tuple[Any, ...]]] = {
     "idle": [SPAWN],
-    "starting": [("tell_started", 42), ("terminate", 3.0), ("tell_exited", Outcome(9)), SPAWN],
-    "aborting": [("tell_started", 42), TERMINATE, ("tell_exited", Outcome(9)), SPAWN],
-    "running": [("terminate", 3.0), ("tell_exited", Outcome(9)), SPAWN],
-    "stopping": [("tell_exited", Outcome(9)), SPAWN],
-    "draining": [TELL_EXITED, SPAWN],
+    "queued": [SPAWN],
+    "starting": [
+        ("tell_started", 42),
+        ("terminate", 3.0),
+        ("tell_exited", Outcome(9)),
+        ("judge", Outcome(9), ""),
+        SPAWN,
+    ],
+    "aborting": [
+        ("tell_started", 42),
+        TERMINATE,
+        ("tell_exited", Outcome(9)),
+        ("judge", Outcome(9), ""),
+        SPAWN,
+    ],
+    "running": [
+        ("terminate", 3.0),
+        ("tell_exited", Outcome(9)),
+        ("judge", Outcome(9), ""),
+        SPAWN,
+    ],
+    "stopping": [("tell_exited", Outcome(9)), ("judge", Outcome(9), ""), SPAWN],
+    "draining": [TELL_EXITED, JUDGE_EXIT, SPAWN],
+    "judging": [SPAWN],
+    "waiting": [JUDGE_STOP, SPAWN],
     "failed": [SPAWN],
 }
 
@@ -136,9 +155,6 @@ class RecordedEffects:
     def tell_started(self, pid: int) -> None:
         self.calls.append(("tell_started", pid))
 
-    def tell_start_failed(self, reason: str) -> None:
-        self.calls.append(("tell_start_failed", reason))
-
     def terminate(self, grace: float) -> None:
         self.calls.append(("terminate", grace))
 
@@ -147,6 +163,12 @@ class RecordedEffects:
 
     def tell_exited(self, outcome: Outcome) -> None:
         self.calls.append(("tell_exited", outcome))
+
+    def judge(self, outcome: Outcome | None, reason: str) -> None:
+        self.calls.append(("judge", outcome, reason))
+
+    def take_slot_again(self) -> None:
+        self.calls.append(("take_slot_again",))
 
     def tell_unkillable(self) -> None:
         self.calls.append(("tell_unkillable",))
@@ -184,7 +206,8 @@ class Bench:
         self.inputs.spawned(42)
         self.inputs.exited(Outcome(9))
         self.inputs.drained()
-        self.inputs.begin()
+        self.inputs.complete()
+        self.inputs.admit()
         return self.effects.take()
 
     @property
@@ -237,6 +260,9 @@ def test_cell(state: str, name: str, effects: list[tuple[Any, ...]], following: 
         ("running", []),
         ("stopping", [GRACE + UNKILLABLE_AFTER]),
         ("draining", [DRAIN_DEADLINE]),
+        ("judging", []),
+        ("waiting", [DELAY]),
+        ("queued", []),
         ("failed", []),
     ],
 )
@@ -275,7 +301,7 @@ def test_output_that_is_held_open_is_closed_at_the_deadline_once() -> None:
     bench.clock.advance(60.0)
     assert bench.effects.take() == []
     bench.inputs.drained()
-    assert bench.effects.take() == [TELL_EXITED]
+    assert bench.effects.take() == [TELL_EXITED, JUDGE_EXIT]
     assert bench.timers == []
 
 
@@ -296,21 +322,82 @@ def test_the_first_of_several_stops_during_the_start_decides_the_grace() -> None
     assert bench.timers == [GRACE + UNKILLABLE_AFTER]
 
 
-class FailingAtOnce(RecordedEffects):
-    """A spawn that reports its failure from within the call."""
+def test_a_restart_is_due_once_when_its_time_has_come() -> None:
+    """Not before, and not again when no slot was free at that moment."""
+    bench = Bench("waiting")
+    bench.clock.advance(DELAY - 0.01)
+    assert bench.effects.take() == []
+    bench.clock.advance(0.01)
+    assert bench.effects.take() == [TAKE_SLOT_AGAIN]
+    bench.clock.advance(60.0)
+    assert bench.effects.take() == []
+
+
+@pytest.mark.parametrize("due", [False, True])
+def test_a_stop_ends_the_wait_for_a_restart(due: bool) -> None:
+    """Whether the restart was still to come or only waited for its slot, no timer stays."""
+    bench = Bench("waiting")
+    if due:
+        bench.clock.advance(DELAY)
+        bench.effects.take()
+    bench.inputs.stop(GRACE)
+    assert (bench.effects.take(), bench.timers) == ([JUDGE_STOP], [])
+
+
+class Answering(RecordedEffects):
+    """Judges, and finds slots, from within the call, as tasks do."""
 
     inputs: Inputs
+
+    def __init__(self, verdict: str) -> None:
+        super().__init__()
+        self.verdict = verdict
+
+    def judge(self, outcome: Outcome | None, reason: str) -> None:
+        super().judge(outcome, reason)
+        INPUTS[self.verdict](self.inputs)
+
+    def take_slot_again(self) -> None:
+        super().take_slot_again()
+        self.inputs.admit()
+
+
+class FailingAtOnce(Answering):
+    """A spawn that reports its failure from within the call."""
 
     def spawn(self) -> None:
         super().spawn()
         self.inputs.spawn_failed("no such file")
 
 
-def test_a_spawn_may_fail_from_within_the_call() -> None:
+@pytest.mark.parametrize("verdict", ["complete", "give_up", "requeue"])
+def test_a_spawn_may_fail_from_within_the_call(verdict: str) -> None:
     """A start that is refused on the spot ends where one refused later ends, and can be repeated."""
-    clock, effects = Clock(), FailingAtOnce()
+    clock, effects = Clock(), FailingAtOnce(verdict)
     effects.inputs = new_machine(Core(clock, effects))
-    effects.inputs.begin()
-    effects.inputs.begin()
-    assert effects.take() == [SPAWN, TELL_START_FAILED] * 2
+    effects.inputs.admit()
+    effects.inputs.admit()
+    assert effects.take() == [SPAWN, JUDGE_FAILURE] * 2
     assert clock.getDelayedCalls() == []
+
+
+def test_a_run_that_ends_is_followed_by_another_as_long_as_that_is_the_verdict() -> None:
+    """Exit, wait, start: round and round, with one timer at most, until a stop comes."""
+    clock, effects = Clock(), Answering("retry_after")
+    inputs = effects.inputs = new_machine(Core(clock, effects))
+    inputs.admit()
+    for _ in range(3):
+        effects.take()
+        inputs.spawned(7)
+        inputs.exited(OUTCOME)
+        inputs.drained()
+        assert [call.getTime() for call in clock.getDelayedCalls()] == [clock.seconds() + DELAY]
+        clock.advance(DELAY)
+        assert effects.take() == [
+            TELL_STARTED,
+            TELL_EXITED,
+            JUDGE_EXIT,
+            TAKE_SLOT_AGAIN,
+            SPAWN,
+        ]
+        assert clock.getDelayedCalls() == []

@@ -130,7 +130,7 @@ def test_one_subscriber_can_be_left_out(subscriptions: Subscriptions) -> None:
     first, second = Reader(), Reader()
     subscriptions.subscribe(first, "a")
     subscriptions.subscribe(second, "a")
-    assert subscriptions.publish(event("a"), besides=first) == (first, second)
+    assert subscriptions.publish(event("a"), besides=[first]) == (first, second)
     assert (first.messages, second.messages) == ([], [told("a")])
 
 
@@ -172,7 +172,7 @@ def test_a_sink_gets_every_event_of_every_task_once() -> None:
     subscriptions.subscribe(starter, "a")
     batches = [event("a"), event("b")]
     subscriptions.send(starter, event("a", 2))
-    assert subscriptions.publish(batches[0], besides=starter) == (starter,)
+    assert subscriptions.publish(batches[0], besides=[starter]) == (starter,)
     assert subscriptions.publish(batches[1]) == ()
     assert poured == batches
 

@@ -47,7 +47,7 @@ def test_a_task_without_an_id_gets_one(world: World) -> None:
 def test_a_start_works_with_the_validated_parameters(world: World) -> None:
     """Defaults are there for the worker and in ``list`` alike."""
     world.start("a", params={"color": "red"})
-    [info] = world.supervisor.list_tasks()
+    [info] = world.infos()
     assert world.worker.params == info.params == {"seconds": "1", "color": "red"}
 
 
@@ -74,7 +74,7 @@ def test_a_start_works_with_the_validated_parameters(world: World) -> None:
         ),
         (lambda world: world.supervisor.stop("a"), "task not found"),
         (lambda world: world.supervisor.task("a"), "task not found"),
-        (lambda world: world.supervisor.describe("nope"), 'unknown action: "nope"'),
+        (lambda world: world.supervisor.handler("nope"), 'unknown action: "nope"'),
     ],
 )
 def test_a_request_that_cannot_be_done_is_refused_and_changes_nothing(
@@ -109,16 +109,9 @@ def test_an_id_that_is_in_use_cannot_be_started(world: World, phase: str) -> Non
     calls = list(world.worker.calls)
     refused = refusal(lambda: world.start("a", action="other"))
     assert refused == "task already running or starting"
-    [info] = world.supervisor.list_tasks()
+    [info] = world.infos()
     assert (info.action, info.params, info.state) == ("sleep", {"seconds": "9"}, "active")
     assert (world.worker.calls, world.other.workers) == (calls, [])
-
-
-def test_describe_tells_all_actions_or_one(world: World) -> None:
-    """In the order of the configuration."""
-    describe = world.supervisor.describe
-    assert describe() == [world.handler.describe(), world.other.describe()]
-    assert describe("other") == [world.other.describe()]
 
 
 def test_find_tells_whether_there_is_a_task(world: World) -> None:
@@ -188,7 +181,7 @@ def test_a_task_is_listed_with_all_that_is_known_of_it(world: World) -> None:
     """At each stage of its life ``list`` shows what is so, and leaves out what is not."""
 
     def listed() -> TaskInfo:
-        [info] = world.supervisor.list_tasks()
+        [info] = world.infos()
         return info
 
     def info(**known: Any) -> TaskInfo:
@@ -258,8 +251,8 @@ def test_list_tells_the_tasks_that_fit(
     world.other.workers[-1].spawn(3)
     world.other.workers[-1].end(Outcome(0))
     world.start("d", action="other")
-    tasks = world.supervisor.list_tasks(**filters)
-    assert [task.task_id for task in tasks] == found
+    tasks = world.supervisor.select(**filters)
+    assert [task.record.task_id for task in tasks] == found
 
 
 # --------------------------------------------------------------------------------------- retention
@@ -441,15 +434,21 @@ def test_who_asks_for_the_shutdown_again_waits_for_the_same_end(world: World) ->
     assert (first, second, shut_down(world)) == (["ended"], ["ended"], ["ended"])
 
 
-def test_the_shutdown_waits_for_a_process_that_was_given_up(world: World) -> None:
-    """Its task is over, but the process is not."""
+@pytest.mark.parametrize("given_up", ["before", "during"])
+def test_the_shutdown_does_not_wait_for_a_process_that_was_given_up(
+    world: World, given_up: str
+) -> None:
+    """The daemon has done what it could; it would otherwise hang for ever."""
     worker = world.run("a")
     world.supervisor.stop("a", 0.0)
-    world.clock.advance(UNKILLABLE_AFTER)
+    if given_up == "before":
+        world.clock.advance(UNKILLABLE_AFTER)
     ended = shut_down(world)
-    assert (ended, world.supervisor.alive) == ([], 1)
-    worker.end(Outcome(-1, "SIGKILL"))
+    if given_up == "during":
+        assert (ended, world.supervisor.alive) == ([], 1)
+        world.clock.advance(UNKILLABLE_AFTER)
     assert (ended, world.supervisor.alive) == (["ended"], 0)
+    worker.end(Outcome(-1, "SIGKILL"))
 
 
 def test_a_start_that_fails_during_the_shutdown_ends_it(world: World) -> None:

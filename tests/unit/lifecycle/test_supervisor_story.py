@@ -35,6 +35,7 @@ class ModelTask:
         self.worker: FakeWorker | None = None
         self.waiting = False
         self.grace: float | None = None
+        self.given_up = False
 
 
 class ModelRun:
@@ -84,7 +85,7 @@ class SupervisorStory(RuleBasedStateMachine):
         if task is not None and task.state == "active":
             assert refused == "task already running or starting"
             return
-        if task is not None and task.state == "errored" and task.worker is not None:
+        if task is not None and task.given_up:
             assert refused == "a process of the task is still alive"
             return
         assert refused == "not refused"
@@ -202,6 +203,7 @@ class SupervisorStory(RuleBasedStateMachine):
         worker.vanish()
         task = self.tasks[worker.task_id]
         task.worker = None
+        task.given_up = False
         if not task.waiting:
             self.settle(worker.task_id)
         elif task.grace is None:
@@ -220,6 +222,7 @@ class SupervisorStory(RuleBasedStateMachine):
             run.give_up_at = None
             run.given_up = True
             self.tasks[worker.task_id].state = "errored"
+            self.tasks[worker.task_id].given_up = True
             self.events.append(errored(worker.task_id, run.pid, at=self.now))
 
     # ------------------------------------------------------------------------ what the model makes of it
@@ -268,7 +271,8 @@ class SupervisorStory(RuleBasedStateMachine):
     def states_and_count_of_the_living_are_right(self) -> None:
         assert self.world.states() == {task_id: task.state for task_id, task in self.tasks.items()}
         assert self.world.supervisor.alive == sum(
-            task.worker is not None or task.state == "active" for task in self.tasks.values()
+            (task.worker is not None and not task.given_up) or task.state == "active"
+            for task in self.tasks.values()
         )
 
     @invariant()

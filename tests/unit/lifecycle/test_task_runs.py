@@ -179,7 +179,7 @@ def test_a_task_that_ran_before_is_kept_when_it_cannot_be_started_again(world: W
     world.start("a", starter)
     world.worker.fail("no such file")
     assert starter.messages == [error("request", "no such file")]
-    [info] = world.supervisor.list_tasks()
+    [info] = world.infos()
     assert (info.state, info.error_message, info.last_exit_code, info.worker_state) == (
         "stopped",
         "no such file",
@@ -189,7 +189,7 @@ def test_a_task_that_ran_before_is_kept_when_it_cannot_be_started_again(world: W
     assert world.supervisor.alive == 0
     world.run("a", 8, starter)
     assert starter.messages[1:] == [started("a", 8, request_id="request")]
-    [info] = world.supervisor.list_tasks()
+    [info] = world.infos()
     assert info.error_message is None
 
 
@@ -421,19 +421,19 @@ def give_up(world: World) -> None:
 
 
 def test_a_process_that_does_not_end_makes_its_task_errored(world: World) -> None:
-    """Subscribers learn that the stop has failed; the process still counts as alive."""
+    """Subscribers learn that the stop has failed; a shutdown need not wait for what nothing can end."""
     reader = world.reader("a")
     world.run()
     give_up(world)
     assert reader.messages == [started("a", 7), errored("a", 7, at=12.0)]
-    [info] = world.supervisor.list_tasks()
+    [info] = world.infos()
     assert (info.state, info.current_pid, info.worker_state, info.error_message) == (
         "errored",
         7,
         "running",
         "process 7 does not end, not even by SIGKILL",
     )
-    assert world.supervisor.alive == 1
+    assert world.supervisor.alive == 0
 
 
 def test_a_stop_makes_an_errored_task_stopped(world: World) -> None:
@@ -443,16 +443,20 @@ def test_a_stop_makes_an_errored_task_stopped(world: World) -> None:
     give_up(world)
     reader.take()
     world.supervisor.stop("a")
-    assert (world.states(), world.supervisor.alive) == ({"a": "stopped"}, 1)
+    assert (world.states(), world.supervisor.alive) == ({"a": "stopped"}, 0)
     assert reader.messages == []
 
 
-def test_an_errored_task_cannot_be_started_while_its_process_is_alive(world: World) -> None:
-    """Two processes of one task never run at a time."""
+def test_a_task_cannot_be_started_or_reset_while_its_process_does_not_end(world: World) -> None:
+    """Two processes of one task never run at a time, and a new run might wait for ever."""
     world.run()
     give_up(world)
-    assert refusal(world.start) == "a process of the task is still alive"
+    for ask in (world.start, world.reset):
+        assert refusal(ask) == "a process of the task is still alive"
     assert world.states() == {"a": "errored"}
+    world.supervisor.stop("a")
+    assert refusal(world.start) == "a process of the task is still alive"
+    assert world.states() == {"a": "stopped"}
 
 
 def test_a_process_that_ends_after_all_is_not_shown_as_running_any_more(world: World) -> None:
@@ -462,25 +466,24 @@ def test_a_process_that_ends_after_all_is_not_shown_as_running_any_more(world: W
     give_up(world)
     worker.end(KILLED)
     assert reader.messages[1:] == [errored("a", 7, at=12.0)]
-    [info] = world.supervisor.list_tasks()
+    [info] = world.infos()
     assert (info.state, info.current_pid, info.worker_state) == ("errored", None, None)
     assert world.supervisor.alive == 0
     world.run("a", 8)
     assert reader.messages[2:] == [started("a", 8, at=12.0)]
-    [info] = world.supervisor.list_tasks()
+    [info] = world.infos()
     assert (info.state, info.error_message) == ("active", None)
 
 
-def test_a_task_that_was_given_up_waits_for_its_process_when_started_again(world: World) -> None:
-    """After the stop the id is free, but the late end of the old process is not that of the new run."""
+def test_a_task_that_was_given_up_can_be_started_again_after_its_late_end(world: World) -> None:
+    """The late end of the old process is not that of the new run."""
     reader = world.reader("a")
     old = world.run()
     give_up(world)
     world.supervisor.stop("a")
-    world.start("a")
     old.write(b"late\n")
     old.end(KILLED)
-    world.worker.spawn(8)
+    world.run("a", 8)
     assert [worker.calls for worker in world.workers] == [["start", ("terminate", 2.0)], ["start"]]
     assert reader.messages == [
         started("a", 7),
@@ -585,7 +588,7 @@ def test_the_times_of_a_task_are_told_by_list(world: World) -> None:
     world.worker.exit(Outcome(0))
     world.clock.advance(1.0)
     world.worker.drain()
-    [info] = world.supervisor.list_tasks()
+    [info] = world.infos()
     assert (info.created_at, info.last_started_at, info.last_exited_at) == (
         moment(1.0),
         moment(2.0),

@@ -15,21 +15,36 @@ from overseer.protocol.messages import (
     MESSAGES,
     REQUESTS,
     Ack,
+    Dequeued,
     Describe,
     Error,
+    ExcessConfig,
     Exited,
     Lagged,
     List,
     Manifest,
     Message,
+    Metrics,
+    MetricsResponse,
     Output,
+    PoolInfo,
+    PoolInfoRequest,
+    PoolUpdated,
+    Purge,
+    Purged,
+    Queued,
     Replay,
     Request,
+    Reset,
+    Restarting,
+    RetryPolicy,
+    SetPool,
     Start,
     Started,
     Stop,
     Subscribe,
     Subscribed,
+    TaskMetrics,
     Unsubscribe,
     tag_of,
 )
@@ -55,8 +70,8 @@ OTHERS = [
     ([1], "array"),
     ({"a": 1}, "object"),
 ]
-ACCEPTED = {"boolean": {"boolean"}, "integer": {"integer"}, "map": {"object"}}
-EXPECTED = {"boolean": "boolean", "integer": "integer", "map": "object"}
+ACCEPTED = {"boolean": {"boolean"}, "integer": {"integer"}, "map": {"object"}, "struct": {"object"}}
+EXPECTED = {"boolean": "boolean", "integer": "integer", "map": "object", "struct": "object"}
 FIELDS = [(request, field) for request in REQUESTS for field in fields_of(request)]
 field_names = [f"{request.__name__}.{field.name}" for request, field in FIELDS]
 
@@ -86,6 +101,9 @@ def good(field: FieldSpec) -> tuple[Any, Any]:
         assert field.item is not None
         wire, inner = good(field.item)
         return {"key": wire}, {"key": inner}
+    if field.struct is not None:
+        inside = {field.name: good(field)[0] for field in fields_of(field.struct)}
+        return inside, field.struct(**inside)  # its texts are checked, and stay texts
     return GOOD[field.kind]
 
 
@@ -312,6 +330,44 @@ def test_a_text_that_is_no_such_value(request_type: type[Request], field: FieldS
         ({"type": "unsubscribe", "task_id": "t"}, Unsubscribe("1", "t")),
         ({"type": "describe"}, Describe("1")),
         ({"type": "manifest"}, Manifest("1")),
+        (
+            {"type": "start", "action": "a", "retry_policy": {}, "force": True},
+            Start("1", "a", retry_policy=RetryPolicy(), force=True),
+        ),
+        (
+            {"type": "start", "action": "a", "retry_policy": {"restart_delay": "", "x": 1}},
+            Start("1", "a", retry_policy=RetryPolicy()),
+        ),
+        (
+            {
+                "type": "start",
+                "action": "a",
+                "retry_policy": {
+                    "restart_delay": "1m30s",
+                    "restart_jitter": None,
+                    "error_window": "0s",
+                    "error_threshold": 0,
+                },
+            },
+            Start(
+                "1",
+                "a",
+                retry_policy=RetryPolicy(
+                    restart_delay="1m30s", error_window="0s", error_threshold=0
+                ),
+            ),
+        ),
+        ({"type": "reset", "task_id": "t"}, Reset("1", "t")),
+        ({"type": "pool_info"}, PoolInfoRequest("1")),
+        ({"type": "pool_info", "action": ""}, PoolInfoRequest("1")),
+        ({"type": "set_pool", "size": 0}, SetPool("1", size=0)),
+        ({"type": "set_pool", "limit": 4, "queue_size": 0}, SetPool("1", limit=4, queue_size=0)),
+        (
+            {"type": "set_pool", "action": "a", "excess": {"action": "", "grace": 3}},
+            SetPool("1", "a", excess=ExcessConfig(grace=3)),
+        ),
+        ({"type": "purge", "action": "a"}, Purge("1", "a")),
+        ({"type": "metrics", "task_id": "t"}, Metrics("1", task_id="t")),
     ],
 )
 def test_requests_that_clients_send(fields: dict[str, Any], expected: Request) -> None:
@@ -355,6 +411,47 @@ def test_requests_that_clients_send(fields: dict[str, Any], expected: Request) -
             {"type": "list", "since": "2023-02-29T00:00:00Z"},
             'since: expected an RFC 3339 timestamp, got "2023-02-29T00:00:00Z"',
         ),
+        (
+            {"type": "start", "action": "a", "retry_policy": {"restart_delay": "5"}},
+            'retry_policy.restart_delay: expected a duration such as "1m30s", got "5"',
+        ),
+        (
+            {"type": "start", "action": "a", "retry_policy": {"restart_jitter": "-5s"}},
+            'retry_policy.restart_jitter: expected a duration >= 0, got "-5s"',
+        ),
+        (
+            {"type": "start", "action": "a", "retry_policy": {"error_window": 5}},
+            "retry_policy.error_window: expected string, got integer",
+        ),
+        (
+            {"type": "start", "action": "a", "retry_policy": {"error_threshold": -1}},
+            "retry_policy.error_threshold: expected integer >= 0, got -1",
+        ),
+        (
+            {"type": "start", "action": "a", "retry_policy": {"error_threshold": "3"}},
+            "retry_policy.error_threshold: expected integer, got string",
+        ),
+        (
+            {"type": "start", "action": "a", "retry_policy": []},
+            "retry_policy: expected object, got array",
+        ),
+        ({"type": "set_pool", "size": -1}, "size: expected integer >= 0, got -1"),
+        ({"type": "set_pool", "limit": 1.5}, "limit: expected integer, got number"),
+        ({"type": "set_pool", "queue_size": "5"}, "queue_size: expected integer, got string"),
+        (
+            {"type": "set_pool", "excess": {"action": "kill"}},
+            'excess.action: expected one of stop, requeue, got "kill"',
+        ),
+        (
+            {"type": "set_pool", "excess": {"order": "middle"}},
+            'excess.order: expected one of first, last, got "middle"',
+        ),
+        (
+            {"type": "set_pool", "excess": {"grace": -1}},
+            "excess.grace: expected integer >= 0, got -1",
+        ),
+        ({"type": "set_pool", "excess": "stop"}, "excess: expected object, got string"),
+        ({"type": "reset"}, "task_id is required"),
         ({"type": "list", "limit": 1.0}, "limit: expected integer, got number"),
         ({"type": "list", "limit": True}, "limit: expected integer, got boolean"),
         (
@@ -421,6 +518,15 @@ def values_of(field: FieldSpec) -> st.SearchStrategy[tuple[Any, Any]]:
         return st.sampled_from(field.values).map(lambda value: (value, value))
     if field.kind == "map":
         return st.dictionaries(text, text).map(lambda value: (value, value))
+    if field.struct is not None:
+        struct = field.struct
+        return st.fixed_dictionaries(
+            {},
+            optional={
+                inner.name: values_of(inner).map(lambda value: value[0])
+                for inner in fields_of(struct)
+            },
+        ).map(lambda given: (given, struct(**given)))
     makers: dict[str, Callable[[], st.SearchStrategy[tuple[Any, Any]]]] = {
         "boolean": lambda: st.booleans().map(lambda value: (value, value)),
         "integer": lambda: st.integers(0, LARGEST).map(lambda value: (value, value)),
@@ -495,6 +601,28 @@ def test_every_request_survives_the_way(
             '{"type":"subscribed","id":"1","task_id":"t","epoch":"e","first_seq":1,"last_seq":0}',
         ),
         (Ack("1"), '{"type":"ack","id":"1"}'),
+        (
+            Queued(id="", task_id="t", action="a", position=1, ts="now"),
+            '{"type":"queued","id":"","task_id":"t","action":"a","position":1,"ts":"now"}',
+        ),
+        (
+            Dequeued("t", "purged", "now"),
+            '{"type":"dequeued","task_id":"t","reason":"purged","ts":"now"}',
+        ),
+        (
+            Restarting("t", 0, "0s", 1, "now"),
+            '{"type":"restarting","task_id":"t","pid":0,"restart_delay":"0s","attempt":1,"ts":"now"}',
+        ),
+        (Purged(id="1", count=0), '{"type":"purged","id":"1","count":0}'),
+        (
+            PoolUpdated(action="a", pool=PoolInfo(4, 0, 0)),
+            '{"type":"pool_updated","action":"a","pool":{"limit":4,"running":0,"queue_depth":0}}',
+        ),
+        (
+            MetricsResponse("1", task=TaskMetrics(0, 0, 0, 0)),
+            '{"type":"metrics","id":"1","task":{"output_lines":0,"restart_count":0,"runtime_ms":0,'
+            '"last_exit_code":0}}',
+        ),
     ],
 )
 def test_messages_are_compact_json(message: Message, text: str) -> None:
@@ -513,7 +641,9 @@ def test_an_optional_field_is_left_out_unless_set(message: type[Message]) -> Non
         "boolean": False,
         "enum": "",
         "array": [],
+        "duration": "",
         "object": msgspec.Raw(b"{}"),
+        "struct": msgspec.Raw(b"{}"),
     }
     required = {field.name: values[field.kind] for field in fields_of(message) if field.required}
     assert list(json.loads(encode_message(message(**required)))) == ["type", *required]

@@ -15,6 +15,7 @@ from overseer.protocol.messages import (
     ManifestResponse,
     Output,
     PoolConfig,
+    SetPool,
     Start,
     Stop,
     Subscribe,
@@ -94,7 +95,10 @@ def test_a_number_is_a_number() -> None:
         (Tasks, "tasks", "array", True),
         (ManifestResponse, "manifest", "object", True),
         (ActionInfo, "task_pool", "struct", True),
-        (PoolConfig, "excess", "struct", False),
+        (PoolConfig, "excess", "struct", True),
+        (PoolConfig, "queue", "struct", False),
+        (Start, "retry_policy", "struct", False),
+        (SetPool, "excess", "struct", False),
     ],
 )
 def test_fields_of_the_protocol(
