@@ -339,6 +339,8 @@ class Task:
         record.error_message = f"process {record.pid} does not end, not even by SIGKILL"
         self._tell_errored(record.pid or 0, 0, "unkillable")
         self._owner.task_ended(self)
+        self._refuse_attached(record.error_message)
+        self._refuse_restart(record.error_message)
 
     # ------------------------------------------------------------------------------------ from runs
 
