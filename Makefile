@@ -8,7 +8,7 @@ PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # With the folders, whose time changes when a file in them is deleted.
 SOURCES = $(shell find overseer twisted -name '*.py' -o -type d ! -name __pycache__) pyproject.toml setup.py
 
-.PHONY: run test test-slow test-all lint format bench clean help
+.PHONY: run test test-unit test-integration test-slow test-all lint format bench clean help
 
 help:
 	@echo "make run        start the daemon with $(CONFIG) on 127.0.0.1:8080"
@@ -43,9 +43,23 @@ run: $(VENV)/installed
 	@echo "Ctrl-C stops it and everything it runs."
 	$(BIN)/overseer --config $(CONFIG)
 
-# From the tests' own folder, so that the installed package is tested and not the checkout.
+# From the tests' own folder, so that the installed package is tested and not the checkout. Without ARGS the two
+# halves run side by side, each shown when it is done.
+PYTEST = cd tests && ../$(BIN)/python -m pytest -m "not slow"
+
 test: $(VENV)/test-installed
-	cd tests && ../$(BIN)/python -m pytest -m "not slow" $(ARGS)
+ifeq ($(ARGS),)
+	@echo "running the tests in two halves, about two minutes"
+	@$(MAKE) --no-print-directory -j2 --output-sync=target test-unit test-integration
+else
+	$(PYTEST) $(ARGS)
+endif
+
+test-unit: $(VENV)/test-installed
+	$(PYTEST) --ignore=integration
+
+test-integration: $(VENV)/test-installed
+	$(PYTEST) integration
 
 test-slow: $(VENV)/test-installed
 	cd tests && ../$(BIN)/python -m pytest -m slow $(ARGS)
