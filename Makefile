@@ -8,7 +8,7 @@ PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # With the folders, whose time changes when a file in them is deleted.
 SOURCES = $(shell find overseer twisted -name '*.py' -o -type d ! -name __pycache__) pyproject.toml setup.py
 
-.PHONY: run test test-unit test-integration test-slow test-all lint format bench clean help
+.PHONY: run test test-parts test-daemon test-slow test-all lint format bench clean help
 
 help:
 	@echo "make run        start the daemon with $(CONFIG) on 127.0.0.1:8080"
@@ -50,16 +50,16 @@ PYTEST = cd tests && ../$(BIN)/python -m pytest -m "not slow"
 test: $(VENV)/test-installed
 ifeq ($(ARGS),)
 	@echo "running the tests in two halves, about two minutes"
-	@$(MAKE) --no-print-directory -j2 --output-sync=target test-unit test-integration
+	@$(MAKE) --no-print-directory -j2 --output-sync=target test-parts test-daemon
 else
 	$(PYTEST) $(ARGS)
 endif
 
-test-unit: $(VENV)/test-installed
-	$(PYTEST) --ignore=integration
+test-parts: $(VENV)/test-installed
+	$(PYTEST) integration/test_process_*.py integration/test_listeners.py unit test_boundaries.py
 
-test-integration: $(VENV)/test-installed
-	$(PYTEST) integration
+test-daemon: $(VENV)/test-installed
+	$(PYTEST) integration --ignore-glob='*/test_process_*' --ignore=integration/test_listeners.py
 
 test-slow: $(VENV)/test-installed
 	cd tests && ../$(BIN)/python -m pytest -m slow $(ARGS)
