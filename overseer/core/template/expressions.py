@@ -139,7 +139,7 @@ def _function(name: str, words: Iterable[Expression], line: int, *, piped: bool)
         run.line = line
         run.spend(STEP + sum(map(cost, values)))
         try:
-            if name == "printf":
+            if function.call is None:
                 return _printf(run, values)
             result = function.call(values)
         except Refused as refusal:

@@ -21,9 +21,12 @@ Arguments: TypeAlias = Sequence[Value]
 
 @frozen
 class Function:
-    """A function's code and how many arguments it takes; ``most`` is ``None`` for any number."""
+    """A function's code and how many arguments it takes; ``most`` is ``None`` for any number.
 
-    call: Callable[[Arguments], Value]
+    Without ``call`` it runs where expressions do.
+    """
+
+    call: Callable[[Arguments], Value] | None
     least: int
     most: int | None = None
 
@@ -179,12 +182,8 @@ def _less_or_equal(arguments: Arguments) -> bool:
     return _less(arguments) or _equal(arguments)
 
 
-def _run_elsewhere(_: Arguments) -> Value:
-    raise NotImplementedError
-
-
 FUNCTIONS = {
-    "and": Function(_run_elsewhere, 1),
+    "and": Function(None, 1),
     "call": Function(_call, 1),
     "eq": Function(_equal, 1),
     "ge": Function(lambda arguments: not _less(arguments), 2, 2),
@@ -197,9 +196,9 @@ FUNCTIONS = {
     "lt": Function(_less, 2, 2),
     "ne": Function(lambda arguments: not _equal(arguments), 2, 2),
     "not": Function(lambda arguments: not is_true(arguments[0]), 1, 1),
-    "or": Function(_run_elsewhere, 1),
+    "or": Function(None, 1),
     "print": Function(printed, 0),
-    "printf": Function(_run_elsewhere, 1),
+    "printf": Function(None, 1),
     "println": Function(_printed_line, 0),
     "slice": Function(_slice, 1),
     "urlquery": Function(_url_query, 0),
