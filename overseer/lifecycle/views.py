@@ -1,5 +1,6 @@
 """What clients are shown of tasks, actions, pools and counters: the live state as messages."""
 
+import math
 from collections.abc import Mapping
 
 import attrs
@@ -123,7 +124,7 @@ def _pool_config(limits: pool.PoolLimits) -> PoolConfig:
             enabled=True,
             size=limits.queue_size or 0,
             order=limits.order,
-            max_age=int(limits.queue_timeout),
+            max_age=_whole_seconds(limits.queue_timeout),
             displace=DisplacePolicy(displaces, "first" if displaces else ""),
         )
     return PoolConfig(
@@ -131,7 +132,7 @@ def _pool_config(limits: pool.PoolLimits) -> PoolConfig:
         queue=queue,
         excess=ExcessConfig()
         if off
-        else ExcessConfig(excess.action, excess.order, int(excess.grace)),
+        else ExcessConfig(excess.action, excess.order, _whole_seconds(excess.grace)),
     )
 
 
@@ -142,6 +143,11 @@ def _retry_policy(policy: Policy) -> RetryPolicy:
         error_window=_duration(policy.error_window),
         error_threshold=policy.error_threshold or None,
     )
+
+
+def _whole_seconds(seconds: float) -> int:
+    # Rounded up: 0 would say that there is no limit.
+    return math.ceil(seconds)
 
 
 def _duration(seconds: float) -> str | None:

@@ -574,6 +574,15 @@ def test_a_raised_size_lets_waiting_tasks_begin(name: str) -> None:
     assert len(daemon.echo.workers) == 3
 
 
+def test_less_than_a_second_is_not_described_as_no_limit() -> None:
+    """The fields of v2 are whole seconds, in which 0 has a meaning of its own."""
+    daemon = pooled(queue_timeout=0.2, excess={"action": "stop", "grace": 1.5})
+    (answer,) = Client(daemon).ask(type="describe", action="echo")
+    described = answer["actions"][0]["task_pool"]
+    assert described["queue"]["max_age"] == 1
+    assert described["excess"]["grace"] == 2
+
+
 def test_set_pool_keeps_what_is_not_given() -> None:
     """Size, queue and excess change one by one; without an action it is the global pool."""
     daemon = pooled(queue=5, excess={"action": "stop", "order": "last", "grace": 3})

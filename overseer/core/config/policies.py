@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 
 from overseer.core.config.kinds import Group, Key, Kind, ListOf, Schema
-from overseer.core.config.scalars import BOOL, DURATION, SECONDS, choice, integer
+from overseer.core.config.scalars import BOOL, DURATION, FACTOR, SECONDS, choice, integer
 from overseer.core.config.section import Report, Section
 from overseer.core.yaml_source import format_path
 
@@ -89,7 +89,7 @@ _RETRY_KEYS = Group(
             ListOf(item=integer(0, 255), expected="a list of exit codes"),
             description="exit codes that restart_on: failure does not retry",
         ),
-        Key("backoff", SECONDS, description="factor by which the wait grows"),
+        Key("backoff", FACTOR, description="factor by which the wait grows"),
         Key("max_delay", DURATION, description="the longest wait"),
         Key("stable_after", DURATION, description="a run of this length resets the wait"),
         Key("release_slot", BOOL, description="whether a waiting task gives its slot back"),

@@ -177,6 +177,11 @@ SECONDS = Scalar(
     _number,
     {"type": "number", "minimum": 0, "maximum": 1_000_000_000},
 )
+FACTOR = Scalar(
+    "a number from 0 to 1000000000",
+    _number,
+    {"type": "number", "minimum": 0, "maximum": 1_000_000_000},
+)
 ANYTHING = Scalar("anything", lambda section: section.value, {})
 
 TEXT = _text("text", written=False, may_be_empty=True)

@@ -371,6 +371,11 @@ def test_pools_in_both_spellings(text, settings):
     assert action(f"task_pool: {{{text}}}").task_pool == settings
 
 
+def test_a_backoff_is_no_number_of_seconds():
+    found = problems("retry: {backoff: -1}")
+    assert found == ["config.yaml:1: retry.backoff: expected a number from 0 to 1000000000, got -1"]
+
+
 @pytest.mark.parametrize(
     ("text", "limits"),
     [
