@@ -1,8 +1,8 @@
 """The event log: every event of every task as one line of JSON, the same bytes as on the wire.
 
-A thread of its own turns frames into lines and writes them, so that a slow disk never stops the reactor. What
-waits for it is bounded: a disk that is full or too slow costs lines of the log, which are counted, and
-nothing else.
+The lines of output come with its batches; a thread of its own writes them, so that a slow disk never stops
+the reactor. What waits for it is bounded: a disk that is full or too slow costs lines of the log, which are
+counted, and nothing else.
 """
 
 import errno
@@ -23,7 +23,7 @@ from overseer.protocol.frames import to_lines
 QUEUE_SIZE = 32 * 1024 * 1024
 """Bytes of events that may wait to be written; what comes then is left out until half of it is written."""
 PIECE_SIZE = 1024 * 1024
-"""Bytes of events that are turned into lines and written at a time."""
+"""Bytes of events that are written at a time."""
 LINGER = 0.02
 """Seconds between two writes, so that a busy log is written in large pieces."""
 FIRST_RETRY = 1.0
@@ -175,7 +175,8 @@ class EventLog:
 
     def append(self, batch: Batch) -> None:
         """Have events written; never blocks."""
-        size = len(batch.frames)
+        lines = to_lines(batch.frames) if batch.json_lines is None else batch.json_lines
+        size = len(lines)
         with self._changed:
             waiting = self._waiting_size
             limit = self._queue_size // 2 if self._dropping else self._queue_size
@@ -184,7 +185,7 @@ class EventLog:
                 # Otherwise the thread is awake already, or about to wake up.
                 if not self._queue or waiting > PIECE_SIZE:
                     self._changed.notify()
-                self._queue.append(batch.frames)
+                self._queue.append(lines)
                 self._waiting_size = waiting + size
         if fits is self._dropping:
             self._tell_dropping(not fits)
@@ -252,7 +253,7 @@ class EventLog:
             except OSError as error:
                 self._failed(error)
         lost = self._lines.count(b"\n", self._written)
-        lost += sum(to_lines(frames).count(b"\n") for frames in self._queue)
+        lost += sum(lines.count(b"\n") for lines in self._queue)
         self._file.close()
         self._reactor.callFromThread(self._finish, lost)
 
@@ -287,15 +288,15 @@ class EventLog:
 
     def _take(self) -> bool:
         """Take the next piece of what waits; return whether there is any."""
-        frames = []
+        taken = []
         size = 0
         with self._changed:
             while self._queue and size < PIECE_SIZE:
-                frames.append(self._queue.popleft())
-                size += len(frames[-1])
+                taken.append(self._queue.popleft())
+                size += len(taken[-1])
         self._taken_size = size
-        self._lines = b"".join(map(to_lines, frames))
-        return bool(frames)
+        self._lines = b"".join(taken)
+        return bool(taken)
 
     def _failed(self, error: OSError) -> None:
         self._file.close()

@@ -91,6 +91,7 @@ class OverseerService(Service):
             random=random.random,
             subscriptions=Subscriptions([self._event_log.append] if self._event_log else []),
             line_size=config.limits.line_size,
+            json_lines=self._event_log is not None,
         )
         self.supervisor = Supervisor(
             self._drivers.create_actions(config.actions, self._services(config)),

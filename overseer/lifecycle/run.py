@@ -53,12 +53,14 @@ class Run:
         task_id: str,
         clock: IReactorTime,
         line_size: int,
+        json_lines: bool,
     ) -> None:
         self._owner = owner
         self._handler = handler
         self._task_id = task_id
         self._clock = clock
         self._line_size = line_size
+        self._json_lines = json_lines
         self._worker: Worker | None = None
         self._flow: FlowControl | None = None
         filters = handler.filters
@@ -124,7 +126,9 @@ class Run:
     def spawned(self, pid: int) -> None:
         """See :class:`~overseer.core.worker.WorkerEvents`."""
         for stream in STREAMS:
-            self._encoders[stream] = OutputEncoder(self._task_id, pid, stream, self._line_size)
+            self._encoders[stream] = OutputEncoder(
+                self._task_id, pid, stream, self._line_size, json_lines=self._json_lines
+            )
         if self._handler.timeout:
             self._timeout = self._clock.callLater(self._handler.timeout, self._time_out)
         if self._handler.idle_timeout:

@@ -56,13 +56,17 @@ class Starter:
 
 @attrs.frozen(kw_only=True)
 class Surroundings:
-    """What tasks share: ``now`` gives microseconds since the epoch, ``random`` a number in [0, 1)."""
+    """What tasks share: ``now`` gives microseconds since the epoch, ``random`` a number in [0, 1).
+
+    ``json_lines`` says whether a sink wants output as lines of JSON, too.
+    """
 
     clock: IReactorTime
     now: Callable[[], int]
     random: Callable[[], float]
     subscriptions: Subscriptions
     line_size: int
+    json_lines: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -238,6 +242,7 @@ class Task:
             task_id=record.task_id,
             clock=self._surroundings.clock,
             line_size=self._surroundings.line_size,
+            json_lines=self._surroundings.json_lines,
         )
         try:
             worker = assignment.handler.create_worker(record.task_id, assignment.params, run)
@@ -391,7 +396,7 @@ class Task:
         record = self.record
         batch = encoder.encode(block, record.last_seq + 1, self._surroundings.now())
         record.last_seq = batch.last_seq
-        self.ring.append(batch)
+        self.ring.append(batch.to_keep())
         self._owner.count_output(self, batch.lines)
         return self._surroundings.subscriptions.publish(batch)
 

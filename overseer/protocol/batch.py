@@ -23,6 +23,8 @@ _LINE_MARK = "\x7f"  # JSON leaves DEL as it is, so it survives the encoding of 
 _GROUP: Final = 1000
 _PADDED = [b"%03d}" % number for number in range(_GROUP)]
 _PLAIN = [b"%d}" % number for number in range(_GROUP)]
+_PADDED_LINE_ENDS = [ending + b"\n" for ending in _PADDED]
+_PLAIN_LINE_ENDS = [ending + b"\n" for ending in _PLAIN]
 # Where numbers below 1,000 change their width.
 _SMALL_BOUNDS = (10, 100, _GROUP)
 # Cannot occur inside a payload: quotes within strings are escaped there.
@@ -34,7 +36,8 @@ class Batch:
     """Events of one task that happened together, as WebSocket frames.
 
     ``first_seq`` to ``last_seq`` number the lines; a lifecycle event has none, and ``first_seq`` is then
-    ``last_seq + 1``. ``time`` is in microseconds since the epoch. Only output is ``droppable``.
+    ``last_seq + 1``. ``time`` is in microseconds since the epoch. Only output is ``droppable``. Where there
+    is a log of all events, output comes as lines of JSON, too: made with the frames they cost a fraction.
     """
 
     task_id: str
@@ -43,6 +46,7 @@ class Batch:
     first_seq: int
     last_seq: int
     droppable: bool = True
+    json_lines: bytes | None = None
 
     @property
     def lines(self) -> int:
@@ -54,6 +58,10 @@ class Batch:
         """How many events are in it, at least one."""
         return self.last_seq - self.first_seq + 1 or 1
 
+    def to_keep(self) -> "Batch":
+        """Return the batch without what only a log needs."""
+        return self if self.json_lines is None else attrs.evolve(self, json_lines=None)
+
     def tail(self, count: int) -> "Batch":
         """Return the last ``count`` lines, in memory of their own."""
         if count >= self.events:
@@ -63,7 +71,8 @@ class Batch:
         for _ in range(count):
             payload = frames.rfind(_OPENING, 0, end)
             end = payload - head_size(end - payload)
-        return attrs.evolve(self, frames=frames[end:], first_seq=self.last_seq - count + 1)
+        first_seq = self.last_seq - count + 1
+        return attrs.evolve(self, frames=frames[end:], first_seq=first_seq, json_lines=None)
 
 
 def lifecycle_batch(task_id: str, message: Message, time: int, last_seq: int) -> Batch:
@@ -90,10 +99,20 @@ class _Heads(dict[int, bytes]):
 class OutputEncoder:
     """Makes the batches of one stream of one run.
 
-    No message is larger than ``message_limit`` bytes: longer lines are cut into ``partial`` pieces.
+    No message is larger than ``message_limit`` bytes: longer lines are cut into ``partial`` pieces. With
+    ``json_lines`` the batches carry the same messages as lines, too.
     """
 
-    def __init__(self, task_id: str, pid: int, stream: Stream, message_limit: int) -> None:
+    def __init__(
+        self,
+        task_id: str,
+        pid: int,
+        stream: Stream,
+        message_limit: int,
+        *,
+        json_lines: bool = False,
+    ) -> None:
+        self._json_lines = json_lines
         self._task_id = task_id
         self._pid = pid
         self._stream: Stream = stream
@@ -122,12 +141,11 @@ class OutputEncoder:
             size > self._line_limit and max(map(len, lines)) > self._line_limit
         ):
             return self._encode_pieces(lines, first_seq, time, block.unfinished)
-        frames = self._join(lines, first_seq, time)
-        return Batch(self._task_id, frames, time, first_seq, first_seq + len(lines) - 1)
+        return self._join(lines, first_seq, time)
 
-    def _join(self, lines: list[bytes], first_seq: int, time: int) -> bytes:
+    def _join(self, lines: list[bytes], first_seq: int, time: int) -> Batch:
         before_seq = self._between + format_timestamp(time).encode() + self._after_time
-        groups = []
+        groups, logged = [], []
         start, total = 0, len(lines)
         while start < total:
             seq = first_seq + start
@@ -146,25 +164,42 @@ class OutputEncoder:
             pieces[1::4] = part
             pieces[3::4] = endings
             groups.append(b"".join(pieces))
+            if self._json_lines:
+                line_ends = _PADDED_LINE_ENDS if thousands else _PLAIN_LINE_ENDS
+                pieces[0::4] = [self._front] * count
+                pieces[3::4] = line_ends[low : low + count]
+                logged.append(b"".join(pieces))
             start += count
-        return groups[0] if len(groups) == 1 else b"".join(groups)
+        return Batch(
+            self._task_id,
+            groups[0] if len(groups) == 1 else b"".join(groups),
+            time,
+            first_seq,
+            first_seq + total - 1,
+            json_lines=b"".join(logged) if self._json_lines else None,
+        )
 
     def _encode_pieces(
         self, lines: list[bytes], first_seq: int, time: int, unfinished: bool
     ) -> Batch:
         before_seq = self._between + format_timestamp(time).encode() + self._after_time
-        frames = []
+        messages = []
         seq = first_seq
         for line in lines:
             pieces = _cut(line, self._line_limit)
             for number, piece in enumerate(pieces, 1):
                 partial = unfinished or number < len(pieces)
                 end = b',"partial":true}' if partial else b"}"
-                frames.append(
-                    text_frame(b"%b%b%b%d%b" % (self._front, piece, before_seq, seq, end))
-                )
+                messages.append(b"%b%b%b%d%b" % (self._front, piece, before_seq, seq, end))
                 seq += 1
-        return Batch(self._task_id, b"".join(frames), time, first_seq, seq - 1)
+        return Batch(
+            self._task_id,
+            b"".join(map(text_frame, messages)),
+            time,
+            first_seq,
+            seq - 1,
+            json_lines=b"\n".join([*messages, b""]) if self._json_lines else None,
+        )
 
 
 def _cut(line: bytes, limit: int) -> list[bytes]:

@@ -97,7 +97,7 @@ def finish(reactor: FakeReactor, log: EventLog) -> None:
 
 def output(first: int = 1, count: int = 3) -> Batch:
     lines = "\n".join(f"línea {number}" for number in range(first, first + count))
-    encoder = OutputEncoder("task", 7, "stdout", 1 << 20)
+    encoder = OutputEncoder("task", 7, "stdout", 1 << 20, json_lines=True)
     return encoder.encode(Block(lines.encode(), False), first, 0)
 
 

@@ -10,7 +10,7 @@ from overseer.core.lines import Block
 from overseer.core.timestamps import format_timestamp
 from overseer.protocol.batch import Batch, OutputEncoder, lifecycle_batch
 from overseer.protocol.codec import encode_message
-from overseer.protocol.frames import text_frame
+from overseer.protocol.frames import text_frame, to_lines
 from overseer.protocol.messages import Exited, Output
 
 TIME = 1_700_000_000_123_456
@@ -80,6 +80,20 @@ def test_a_batch_equals_the_lines_encoded_one_by_one(
     assert (batch.first_seq, batch.last_seq) == (first_seq, first_seq + len(contents) - 1)
     again = encoder.encode(Block(b"\n".join(contents)), first_seq, TIME)
     assert again.frames == plain
+
+
+@given(lines, sequence_numbers, st.sampled_from([230, LIMIT]), st.booleans())
+def test_lines_of_json_are_the_same_messages(
+    contents: list[bytes], first_seq: int, limit: int, unfinished: bool
+) -> None:
+    """What a log gets is what clients get; what is kept for a replay does without."""
+    block = Block(b"\n".join(contents[:1] if unfinished else contents), unfinished)
+    encoder = OutputEncoder("task", 7, "stdout", limit, json_lines=True)
+    batch = encoder.encode(block, first_seq, TIME)
+    assert batch.json_lines == to_lines(batch.frames)
+    plain = OutputEncoder("task", 7, "stdout", limit).encode(block, first_seq, TIME)
+    assert plain.json_lines is None
+    assert plain == batch.to_keep() == plain.to_keep()
 
 
 @pytest.mark.parametrize("first_seq", [1, 9, 10, 99, 100, 999, 1000, 1001, 999_999])
