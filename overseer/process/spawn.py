@@ -1,8 +1,8 @@
-"""Starting child processes, in a thread of its own, and reaping them.
+"""Starting child processes, in threads of their own, and reaping them.
 
-An exec can be slow (a cold disk, a network file system) and blocks the thread that asked for it
-until the program is loaded. So one thread starts all processes, one after the other, and nobody's
-output waits.
+An exec can be slow and blocks the thread that asked for it until the program is loaded: on a cold disk or a
+network file system, and on Linux beside thousands of open descriptors, which it closes one by one. So threads
+start all processes, and nobody's output waits.
 
 ``subprocess.Popen`` does the work: vfork, setsid, chdir, setuid, and the error of a failed exec.
 Its objects are kept until the child is reaped, and none of their methods is ever called: Popen
@@ -16,6 +16,7 @@ import resource
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 import attrs
@@ -24,8 +25,10 @@ from twisted.internet.interfaces import IReactorFDSet, IReactorFromThreads, IRea
 from overseer.core.process import ProcessSpec
 from overseer.process.command import command_for, failure_reason
 
-#: How long :meth:`ProcessSpawner.close` waits for a slow exec, in seconds.
+#: How long :meth:`ProcessSpawner.close` waits for slow execs, in seconds.
 CLOSE_TIMEOUT = 1.0
+#: How many execs may be under way. The kernel's part of them runs in parallel, Python's does not.
+THREADS = 2
 
 
 class IProcessReactor(IReactorFDSet, IReactorFromThreads, IReactorTime):
@@ -51,7 +54,7 @@ Failed = Callable[[str], None]
 
 
 class ProcessSpawner:
-    """I start processes one at a time in one thread, and know those that are not reaped yet.
+    """I start processes, :data:`THREADS` at a time, and know those that are not reaped yet.
 
     ``descriptor_limit`` is the soft ``RLIMIT_NOFILE`` of the children, for a daemon that raised its
     own. ``use_pidfd=False`` does without pidfd_open(2), as on systems that don't have it.
@@ -72,9 +75,12 @@ class ProcessSpawner:
         )
         # Started by the first spawn: a thread does not survive the fork of a daemon going to
         # background.
-        self._thread: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []
         self._closed = False
-        self._spawning = False
+        self._spawning: set[int] = set()  # the threads that do
+        self._limiting = threading.Lock()
+        self._limited = 0
+        self._own_limits = (0, 0)
         self._unreaped: dict[int, subprocess.Popen[bytes]] = {}
 
     def spawn(self, spec: ProcessSpec, spawned: Spawned, failed: Failed) -> None:
@@ -86,22 +92,28 @@ class ProcessSpawner:
         """
         if self._closed:
             raise RuntimeError("the spawner is closed")
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="overseer-spawn", daemon=True)
-            self._thread.start()
+        if not self._threads:
+            for number in range(THREADS):
+                thread = threading.Thread(
+                    target=self._run, name=f"overseer-spawn-{number}", daemon=True
+                )
+                self._threads.append(thread)
+                thread.start()
         self._requests.put((spec, spawned, failed))
 
     def close(self) -> None:
         """Start nothing more than what was asked for already. Running children are not touched."""
         self._closed = True
-        if self._thread is not None:
+        end = time.monotonic() + CLOSE_TIMEOUT
+        for _ in self._threads:
             self._requests.put(None)
-            self._thread.join(CLOSE_TIMEOUT)
+        for thread in self._threads:
+            thread.join(max(end - time.monotonic(), 0.0))
 
     def owns(self, pid: int) -> bool:
         """Return whether the child ``pid`` is, or may be, one that :meth:`reap` waits for."""
         # In this order: a child is listed before its spawn is over.
-        return self._spawning or pid in self._unreaped
+        return bool(self._spawning) or pid in self._unreaped
 
     def reap(self, pid: int) -> int:
         """Wait for ``pid`` and return its status as of waitpid(2). Blocks unless it has ended.
@@ -120,14 +132,14 @@ class ProcessSpawner:
         finally:
             del self._unreaped[pid]
 
-    # What follows runs in the thread.
+    # What follows runs in the threads.
 
     def _run(self) -> None:
         # A child inherits the mask of the thread that starts it.
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         while (request := self._requests.get()) is not None:
             spec, spawned, failed = request
-            self._spawning = True
+            self._spawning.add(threading.get_ident())
             try:
                 child = self._start(spec)
             except Exception as error:
@@ -135,7 +147,7 @@ class ProcessSpawner:
             else:
                 self.reactor.callFromThread(spawned, child)
             finally:
-                self._spawning = False
+                self._spawning.discard(threading.get_ident())
 
     def _start(self, spec: ProcessSpec) -> Child:
         command = command_for(spec)
@@ -191,12 +203,18 @@ class ProcessSpawner:
         if limit is None or highest >= limit // 2:
             yield
             return
-        own, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+        with self._limiting:
+            if not self._limited:
+                self._own_limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+                resource.setrlimit(resource.RLIMIT_NOFILE, (limit, self._own_limits[1]))
+            self._limited += 1
         try:
             yield
         finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (own, hard))
+            with self._limiting:
+                self._limited -= 1
+                if not self._limited:
+                    resource.setrlimit(resource.RLIMIT_NOFILE, self._own_limits)
 
     def _limit_descriptors_of(self, pid: int) -> None:
         """Give a child the limit that it was not born with, as soon as can be.

@@ -144,6 +144,19 @@ async def test_the_children_get_the_old_limit_on_descriptors():
     await runs.end()
 
 
+@ensure_deferred
+async def test_children_started_together_get_the_old_limit_and_we_keep_ours():
+    """The limit is lowered for the whole process, so whoever starts last has to put it back."""
+    own = resource.getrlimit(resource.RLIMIT_NOFILE)
+    runs = Runs(ProcessSpawner(reactor, descriptor_limit=777))
+    recorders = [runs.start("sh", "-c", "ulimit -Sn")[1] for _ in range(100)]
+    for recorder in recorders:
+        await recorder.seen("gone")
+    assert {recorder.data() for recorder in recorders} == {b"777\n"}
+    assert resource.getrlimit(resource.RLIMIT_NOFILE) == own
+    await runs.end()
+
+
 def test_a_spawner_that_was_never_used_closes():
     spawner = ProcessSpawner(reactor)
     spawner.close()
