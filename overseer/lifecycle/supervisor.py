@@ -369,6 +369,10 @@ class Supervisor:
             self._forget(task_id)
         self.task_gone(task)
 
+    def leftovers_gone(self, task: Task) -> None:
+        """Let others run instead of what was left of a run, when its task was started again before."""
+        self._admit(self.pools.leftovers_gone(task.record.task_id))
+
     def task_gone(self, task: Task) -> None:
         """Count a task out once it has finished and nothing of it is alive, and let others run instead.
 
@@ -418,17 +422,10 @@ class Supervisor:
     # ------------------------------------------------------------------------------- slots and queues
 
     def _ask_for_slot(self, ticket: Ticket) -> Admitted | Queued:
-        held = self._tickets.get(ticket.task_id)
-        now = self._surroundings.clock.seconds()
-        if held is not None:  # its last run's leftovers are still ending
-            if held.action == ticket.action and not ticket.forced:
-                # Not simply kept: a slot that was leaving its pool would stay so for the new run.
-                requeued = self.pools.requeue(ticket, now)
-                self._tickets[ticket.task_id] = ticket
-                self._admit(other for other in requeued.admitted if other is not ticket)
-                return Admitted() if ticket in requeued.admitted else Queued(requeued.position)
-            self._free_slot(ticket.task_id)
-        answer = self.pools.admit(ticket, now)
+        # With a ticket its last run's leftovers are still ending.
+        held = self._tickets.pop(ticket.task_id, None)
+        admit = self.pools.admit if held is None else self.pools.admit_again
+        answer = admit(ticket, self._surroundings.clock.seconds())
         if isinstance(answer, Rejected):
             raise RequestError(f"pool rejected task: {answer.reason}")
         self._tickets[ticket.task_id] = ticket

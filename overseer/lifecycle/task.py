@@ -35,6 +35,9 @@ class Owner(Protocol):
     def task_failed_to_start(self, task: "Task", reason: str) -> None:
         """The first run could not begin."""
 
+    def leftovers_gone(self, task: "Task") -> None:
+        """Nothing of the last run is alive; another one may have been started meanwhile."""
+
     def task_gone(self, task: "Task") -> None:
         """Nothing of any run of the task is alive."""
 
@@ -379,6 +382,7 @@ class Task:
         self._run = None
         self.given_up = False
         self.record.pid = None  # still there after a run that was given up
+        self._owner.leftovers_gone(self)
         if self._waiting_for_group:
             self._waiting_for_group = False
             if self.record.intentional:

@@ -45,6 +45,10 @@ class _Pool:
         return self.slots.has_room(self.limits.size)
 
     @property
+    def within_limit(self) -> bool:
+        return not self.limits.size or self.slots.taken <= self.limits.size
+
+    @property
     def may_admit(self) -> bool:
         return bool(self.queue) and self.has_room
 
@@ -79,6 +83,8 @@ class Pools:
         self._actions: dict[str, _Pool] = {}
         self._running: dict[str, Ticket] = {}
         self._waiting: dict[str, Ticket] = {}
+        self._left_behind: dict[str, Ticket] = {}
+        """Of leftovers that hold a slot of their own: their task has come in anew."""
         self._numbers = count()
         self.reconfigure(general or PoolSettings(), actions or {})
 
@@ -107,6 +113,35 @@ class Pools:
             self._leave(displaced.ticket)
         position = self._enter(pool, ticket, now, returned=False)
         return Queued(position, None if displaced is None else displaced.ticket)
+
+    def admit_again(self, ticket: Ticket, now: float) -> Admitted | Queued | Rejected:
+        """Let a task run that has finished, but whose leftovers still hold its slot.
+
+        It runs in that slot if it may. Otherwise it comes in like any other, and the leftovers keep the slot
+        until ``leftovers_gone``.
+        """
+        held = self._running[ticket.task_id]
+        pool = self._actions[held.action]
+        if held.action == ticket.action and (
+            ticket.forced or (pool.within_limit and self._global.within_limit)
+        ):
+            # Not simply kept: a slot that was leaving its pool would stay so for the new run.
+            self._give_back(ticket.task_id)
+            self._take(pool, ticket)
+            return Admitted(self._end_surplus([pool, self._global]) if ticket.forced else ())
+        self._left_behind[ticket.task_id] = self._running.pop(ticket.task_id)
+        for slots in (pool.slots, self._global.slots):
+            slots.leave_behind(ticket.task_id)
+        return self.admit(ticket, now)
+
+    def leftovers_gone(self, task_id: str) -> tuple[Ticket, ...]:
+        """Take the slot, if any, that a task's leftovers held, and return those that run now in its place."""
+        ticket = self._left_behind.pop(task_id, None)
+        if ticket is None:
+            return ()
+        for slots in (self._actions[ticket.action].slots, self._global.slots):
+            slots.give_back_left_behind()
+        return self._fill()
 
     def requeue(self, ticket: Ticket, now: float) -> Requeued:
         """Let a task wait ahead of its queue, whatever the queue's size, and give its slot back if it has one.

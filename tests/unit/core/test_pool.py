@@ -54,6 +54,17 @@ class Daemon:
         wanted = ticket(name.removesuffix("!"), forced=name.endswith("!"))
         return self.pools.admit(wanted, self.now)
 
+    def admit_again(self, name: str, action: str | None = None) -> object:
+        """Start one task while its leftovers hold its slot; what became of it."""
+        wanted = ticket(name.removesuffix("!"), forced=name.endswith("!"))
+        if action is not None:
+            wanted = attrs.evolve(wanted, action=action)
+        return self.pools.admit_again(wanted, self.now)
+
+    def leftovers_gone(self, name: str) -> list[str]:
+        """Let what is left of a task end; who runs in its place."""
+        return names(self.pools.leftovers_gone(name))
+
     def requeue(self, name: str) -> tuple[int, list[str]]:
         """Requeue a task: its position, and who runs now."""
         answer = self.pools.requeue(
@@ -391,6 +402,52 @@ def test_a_restart_without_a_slot_goes_ahead_of_the_queue() -> None:
     assert daemon.waiting() == ["a2", "b9", "a1", "b2"]
     running = ["b1", "a3", "a2", "b9", "a1", "b2"]
     assert [daemon.release(name) for name in running[:4]] == [[name] for name in running[2:]]
+
+
+@pytest.mark.parametrize("name", ["a1", "a1!"])
+def test_a_start_during_leftovers_goes_on_in_their_slot(name: str) -> None:
+    """Ahead of those who wait, and it holds one slot, which the last one to end gives back."""
+    daemon = Daemon(a={"size": 1, "queue_size": 9})
+    daemon.start("a1", "a2")
+    daemon.pools.leaving("a1")
+    assert daemon.admit_again(name) == Admitted()
+    assert daemon.leftovers_gone("a1") == []
+    assert (daemon.running(), daemon.waiting()) == (1, ["a2"])
+    assert daemon.release("a1") == ["a2"]
+
+
+def test_over_a_lowered_limit_it_waits_and_its_leftovers_keep_the_slot() -> None:
+    """Nobody runs in their place until they are gone, neither here nor in another pool."""
+    daemon = Daemon({"size": 3, "queue_size": 9}, a={"size": 2})
+    daemon.start("a1", "a2", "b1", "b2")
+    daemon.set_pool("a", size=1)
+    assert daemon.admit_again("a1") == Queued(1)
+    assert (daemon.running("a"), daemon.running()) == (2, 3)
+    assert daemon.leftovers_gone("a1") == ["b2"]
+    assert (daemon.running("a"), daemon.running()) == (1, 3)
+    assert daemon.leftovers_gone("a1") == []
+
+
+def test_over_a_lowered_limit_without_a_queue_it_is_rejected() -> None:
+    """As any start would be, and its leftovers still hold the slot."""
+    daemon = Daemon(a={"size": 2})
+    daemon.start("a1", "a2")
+    daemon.set_pool("a", size=1)
+    assert isinstance(daemon.admit_again("a1"), Rejected)
+    assert daemon.running("a") == 2
+    daemon.leftovers_gone("a1")
+    assert daemon.running("a") == 1
+
+
+def test_leftovers_in_the_pool_of_another_action() -> None:
+    """They keep that slot; nobody is ended for a surplus which is theirs."""
+    stop = {"excess": {"action": "stop"}}
+    daemon = Daemon({"size": 2, **stop}, a={"size": 1, "queue_size": 9})
+    daemon.start("a1", "a2", "b1")
+    assert daemon.admit_again("a1!", action="b") == Admitted()
+    assert (daemon.running("a"), daemon.running("b"), daemon.running()) == (1, 2, 3)
+    assert daemon.leftovers_gone("a1") == []
+    assert daemon.release("b1") == ["a2"]
 
 
 def test_it_runs_at_once_where_there_is_room() -> None:

@@ -193,9 +193,7 @@ class PoolStory(RuleBasedStateMachine):
     @invariant()
     def whatever_lives_has_a_slot(self) -> None:
         living: Counter[str | None] = Counter()
-        # Started again while leftovers end, over a lowered limit, a task waits without the slot of those.
-        again = {item.ticket.task_id for item in self.world.supervisor.pools.info().queue_items}
-        for task_id in {worker.task_id for worker in self.living()} - again:
+        for task_id in {worker.task_id for worker in self.living()}:
             living[None] += 1
             living[ACTION_OF[task_id]] += 1
         for pool in POOLS:

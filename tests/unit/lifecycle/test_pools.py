@@ -198,6 +198,73 @@ def test_a_task_that_was_started_again_can_be_ended_for_a_surplus(world: World) 
     assert stopped == ["b", "a", "a"]
 
 
+def test_leftovers_keep_their_slot_when_their_task_has_to_wait(world: World) -> None:
+    """Over a lowered limit it is started again and waits: nobody else runs in the place of its leftovers."""
+    world.supervisor.set_pool(None, keys(size=3))
+    world.supervisor.set_pool("sleep", keys(size=2))
+    old = world.run("a", 7)
+    world.run("b", 8)
+    world.start("x", action="other")
+    world.supervisor.set_pool("sleep", keys(size=1))
+    world.supervisor.set_pool("other", pool(size=0))
+    world.start("y", action="other")
+    old.exit(CRASH)
+    old.drain()
+    world.start("a")
+    assert world.states() == {"a": "queued", "b": "active", "x": "active", "y": "queued"}
+    assert (running(world), running(world, "sleep")) == (3, 2)
+    old.vanish()
+    assert world.states() == {"a": "queued", "b": "active", "x": "active", "y": "active"}
+    assert (running(world), running(world, "sleep")) == (3, 1)
+    exits(world, "b")
+    exits(world, "x")
+    assert (world.states()["a"], running(world, "sleep")) == ("active", 1)
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_leftovers_keep_their_slot_when_their_task_changes_its_action(
+    world: World, force: bool
+) -> None:
+    """Until they are gone, nobody else runs in their place, nor is anybody ended because of them."""
+    world.supervisor.set_pool("other", keys(size=1, excess={"action": "stop"}))
+    old = world.run("a", 7)
+    world.start("b")
+    old.exit(CRASH)
+    old.drain()
+    world.start("a", action="other", force=force)
+    assert (world.states(), running(world)) == ({"a": "active", "b": "queued"}, 2)
+    assert (running(world, "sleep"), world.other.workers) == (1, [])
+    old.vanish()
+    assert (world.states(), running(world)) == ({"a": "active", "b": "active"}, 2)
+    world.other.workers[-1].spawn(8)
+
+
+def test_a_task_that_is_started_by_force_goes_on_in_the_slot_of_its_leftovers(world: World) -> None:
+    """It holds one slot, not two, though it asks for no leave."""
+    old = world.run("a", 7)
+    world.start("b")
+    old.exit(CRASH)
+    old.drain()
+    world.start("a", force=True)
+    old.vanish()
+    world.worker.spawn(8)
+    assert (world.states(), running(world)) == ({"a": "active", "b": "queued"}, 1)
+
+
+def test_a_start_that_is_rejected_leaves_leftovers_their_slot(world: World) -> None:
+    """And once they are gone the slot is free."""
+    world.supervisor.set_pool("sleep", keys(size=2, queue_size=0))
+    old = world.run("a", 7)
+    world.run("b", 8)
+    world.supervisor.set_pool("sleep", keys(size=1))
+    old.exit(CRASH)
+    old.drain()
+    assert refusal(lambda: world.start("a")).startswith("pool rejected task: ")
+    assert (world.states()["a"], running(world)) == ("stopped", 2)
+    old.vanish()
+    assert running(world) == 1
+
+
 def test_a_finished_task_may_change_its_action_while_its_leftovers_end(world: World) -> None:
     """It waits in the queue of the new one; a stop then leaves nothing behind, not even a process."""
     world.supervisor.set_pool("other", pool())
