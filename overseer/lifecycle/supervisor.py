@@ -358,6 +358,10 @@ class Supervisor:
             self._check_ended()
         self.task_gone(task)
 
+    def task_begins_anew(self, task: Task) -> None:
+        """Count a task that ended for a restart: what begins now is counted as another start."""
+        self.counters.ended(task.record.action, errored=False)
+
     def task_failed_to_start(self, task: Task, reason: str) -> None:
         """Forget a task that never ran, keep one that did; one that had waited is told to all."""
         task_id = task.record.task_id
@@ -412,10 +416,11 @@ class Supervisor:
         ticket = Ticket(task_id, task.record.action, self._surroundings.now())
         requeued = self.pools.requeue(ticket, self._surroundings.clock.seconds())
         self._tickets[task_id] = ticket
-        task.was_queued = task.record.first_run
+        waits = ticket not in requeued.admitted
+        task.was_queued = waits and task.record.first_run
         task.enqueue()
-        if ticket not in requeued.admitted:
-            self._tell_queued(task, requeued.position, Starter())
+        if waits:
+            self._tell_queued(task, requeued.position, task.starter)
         self._admit(requeued.admitted)
         self._watch_expiry()
 
@@ -459,11 +464,8 @@ class Supervisor:
         try:
             ticket = self.pools.withdraw(task.record.task_id)
         except KeyError:
-            # It would wait once its last run is gone: it still has its slot.
-            task.leave_queue()
-            task.dequeued = True
-            self._tell_dequeued(task.record.task_id, reason)
-            self.task_ended(task)
+            # It would wait once its last run is gone. Nobody was told that it does: its exit is its end.
+            task.wait_no_more()
         else:
             self._dequeue(ticket, reason)
 

@@ -32,6 +32,9 @@ class Owner(Protocol):
     def task_ended(self, task: "Task") -> None:
         """The task has finished, ``stopped`` or ``errored``; a process of it may still be alive."""
 
+    def task_begins_anew(self, task: "Task") -> None:
+        """The task has come to its end, and a restart that was asked for begins it anew in its slot."""
+
     def task_failed_to_start(self, task: "Task", reason: str) -> None:
         """The first run could not begin."""
 
@@ -184,6 +187,15 @@ class Task:
         self.inputs.leave()
         self._refuse_attached("the task waits no more")
 
+    def wait_no_more(self) -> None:
+        """End instead of waiting for a slot again, which was to begin once nothing of the last run is alive."""
+        self._requeue = False
+        self.inputs.leave()
+        if self.record.first_run:
+            self._fail_to_start("stopped before it could begin")
+        else:
+            self._complete()
+
     def stop(self, grace: float | None, *, requeue: bool = False) -> None:
         """End the current run, by force after ``grace`` seconds (None: what the action says).
 
@@ -329,6 +341,8 @@ class Task:
             self._begin_anew(self._restart)
         elif self._requeue and not self._ended_by_itself(outcome):
             self._wait_for_slot()
+        elif record.intentional and not self._requeue and record.first_run:
+            self._fail_to_start("stopped before it could begin")
         elif record.intentional and not self._requeue:
             self._complete()
         else:
@@ -422,6 +436,10 @@ class Task:
     def _begin_anew(self, starter: Starter) -> None:
         """Follow a restart that was asked for: a first run again, in the slot that the task still has."""
         self._restart = None
+        if self.record.first_run:
+            self.starter.fail("replaced by a later restart")
+        else:
+            self._owner.task_begins_anew(self)
         self.record.restart_count = 0
         self.prepare(starter)
         self.inputs.retry_after(0.0)

@@ -138,8 +138,8 @@ class PoolInfo(Value):
 class ActionMetrics(Value, omit_defaults=False):
     """Counters of one action since the daemon started."""
 
-    tasks_started: Annotated[int, _field("Runs begun by a `start` or `reset`.")] = 0
-    tasks_completed: Annotated[int, _field("Tasks that ended `stopped`.")] = 0
+    tasks_started: Annotated[int, _field("Runs begun by a `start`, `reset` or `restart`.")] = 0
+    tasks_completed: Annotated[int, _field("Tasks that ended `stopped`, or for a `restart`.")] = 0
     tasks_errored: Annotated[int, _field("Tasks that ended `errored`.")] = 0
     tasks_restarted: Annotated[int, _field("Automatic restarts.")] = 0
     total_output_lines: Annotated[int, _field("Lines that were told.")] = 0

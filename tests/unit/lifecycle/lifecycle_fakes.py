@@ -413,6 +413,12 @@ class World:
         """Ask for a reset, as a client would whose messages ``reader`` receives."""
         self.supervisor.reset(task_id, self._starter(reader, request_id))
 
+    def restart(
+        self, task_id: str = "a", reader: Reader | None = None, *, request_id: str = "restart"
+    ) -> None:
+        """Ask for a restart, as a client would whose messages ``reader`` receives."""
+        self.supervisor.restart(task_id, None, self._starter(reader, request_id))
+
     def _starter(self, reader: Reader | None, request_id: str) -> Starter:
         def fail(reason: str) -> None:
             if reader is not None:

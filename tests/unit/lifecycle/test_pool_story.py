@@ -28,6 +28,8 @@ REFUSALS = (
     "duplicate task: already running as ",
     "task is not in errored state",
     "task not found",
+    "task is queued: it has not begun",
+    "task was never started",
 )
 
 
@@ -112,6 +114,16 @@ class PoolStory(RuleBasedStateMachine):
     def reset(self, task_id: str) -> None:
         request_id = f"reset {len(self.accepted)} of {task_id}"
         ask = self.world.reset
+        self.note(
+            request_id,
+            task_id,
+            refusal(lambda: ask(task_id, self.client, request_id=request_id)),
+        )
+
+    @rule(task_id=TASK_IDS)
+    def restart(self, task_id: str) -> None:
+        request_id = f"restart {len(self.accepted)} of {task_id}"
+        ask = self.world.restart
         self.note(
             request_id,
             task_id,
@@ -265,6 +277,7 @@ class PoolStory(RuleBasedStateMachine):
         self.told += self.client.take()
         for task_id in ACTION_OF:
             check_life([event for event in self.history if event["task_id"] == task_id])
+            check_waiting([told for told in self.told if told.get("task_id") == task_id])
         for request_id, task_id in self.accepted.items():
             check_fate(request_id, task_id, self.told)
 
@@ -294,6 +307,17 @@ def check_life(events: list[Message]) -> None:
             assert not errored
             errored = True
             pid = None
+
+
+def check_waiting(told: list[Message]) -> None:
+    """A task leaves a queue only after it was told to be in one, and once."""
+    waiting = False
+    for message in told:
+        if message["type"] == "queued":
+            waiting = True
+        elif message["type"] == "dequeued":
+            assert waiting
+            waiting = False
 
 
 def check_fate(request_id: str, task_id: str, told: list[Message]) -> None:

@@ -660,8 +660,9 @@ def test_a_requeued_task_without_restarts_ends_with_its_second_run() -> None:
 
 @pytest.mark.parametrize("stage", ["ending", "leftovers", "queued"])
 def test_a_task_that_is_to_wait_again_can_be_stopped(stage: str) -> None:
-    """It ends with its run, and is counted as done."""
+    """It ends with its run, and is counted as done; it leaves the queue if it was told to be in there."""
     world = World(pool=keys(size=2, excess={"action": "requeue"}))
+    client = world.client()
     first = world.run("a", 7)
     world.run("b", 8)
     world.supervisor.set_pool("sleep", keys(size=1))
@@ -672,9 +673,12 @@ def test_a_task_that_is_to_wait_again_can_be_stopped(stage: str) -> None:
         first.vanish()
     world.supervisor.stop("a")
     first.finish()
-    assert world.states() == (
-        {"a": "stopped", "b": "active"} if stage == "ending" else {"b": "active"}
-    )
+    if stage == "queued":
+        assert client.messages == [queued("a", 1), dequeued("a", "stopped")]
+        assert world.states() == {"b": "active"}
+    else:
+        assert client.messages == []
+        assert world.states() == {"a": "stopped", "b": "active"}
     assert (running(world), waiting(world), world.unfinished()) == (1, [], 1)
     assert world.supervisor.counters.tasks_completed == 1
     world.settle()
