@@ -139,6 +139,7 @@ class Run:
     def spawn_failed(self, reason: str) -> None:
         """See :class:`~overseer.core.worker.WorkerEvents`."""
         self.alive = False
+        self._worker = self._flow = None  # which know this run: let all go at once
         self._owner.run_failed(self, reason)
 
     def output(self, stream: Stream, data: bytes) -> None:

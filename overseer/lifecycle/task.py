@@ -1,5 +1,6 @@
 """One task: its record, its state machine, the ring of its last events and its current run."""
 
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
@@ -102,7 +103,8 @@ class Task:
         self.ring = ring
         self.assignment: Assignment | None = None
         self.starter = Starter()
-        self.inputs = new_machine(Core(surroundings.clock, self))
+        # Weakly, or a task that is forgotten would be there until the next collection of garbage.
+        self.inputs = new_machine(Core(surroundings.clock, weakref.proxy(self)))
         self._surroundings = surroundings
         self._owner = owner
         self._retry = RetryState(None)

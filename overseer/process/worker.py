@@ -149,4 +149,6 @@ class ProcessWorker:
             self._drained = True
             self._events.drained()
         if self._group_gone:
+            # They know me: let all go at once, and leave nothing for the garbage collector to stop for.
+            self._pipes, self._group = (), None
             self._events.gone()

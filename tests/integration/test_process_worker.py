@@ -1,17 +1,19 @@
 """One suite over both ways to notice an exit: the events of a run, its output, its signals."""
 
+import gc
 import grp
 import os
 import signal
 import sys
+import weakref
 
 import pytest
 import pytest_twisted
-from process_support import PATH, Runs, eventually, is_alive, open_descriptors, zombies
+from process_support import PATH, Recorder, Runs, eventually, is_alive, open_descriptors, zombies
 from twisted.internet import reactor
 
-from overseer.core.process import Outcome
-from overseer.process import ProcessSpawner, seal_inherited_descriptors
+from overseer.core.process import Outcome, ProcessSpec
+from overseer.process import ProcessSpawner, ProcessWorker, seal_inherited_descriptors
 
 ensure_deferred = pytest_twisted.ensureDeferred
 
@@ -96,6 +98,25 @@ async def test_300_quick_children_at_once_lose_no_event(runs):
         assert recorder.data() == b"%d\n" % number
         assert recorder.outcome == Outcome(number % 7)
         assert recorder.names.count("closed") == 2
+
+
+@ensure_deferred
+async def test_a_worker_that_is_gone_is_freed_without_a_collection_of_garbage():
+    """Which would stop the reactor, after a storm of runs for long. The spawner remembers the last one."""
+    spawner, freed = ProcessSpawner(reactor), []
+    gc.disable()
+    try:
+        for _ in range(2):
+            recorder = Recorder()
+            worker = ProcessWorker(spawner, ProcessSpec(argv=("true",), env={}), recorder, reactor)
+            freed.append(weakref.ref(worker))
+            worker.start()
+            del worker
+            await recorder.seen("gone")
+        await eventually(lambda: freed[0]() is None)
+    finally:
+        gc.enable()
+        spawner.close()
 
 
 # Output
