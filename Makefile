@@ -13,7 +13,7 @@ SOURCES = $(shell find overseer twisted -name '*.py' -o -type d ! -name __pycach
 help:
 	@echo "make run        start the daemon with $(CONFIG) on 127.0.0.1:8080"
 	@echo "make test       run the tests (under 3 minutes)"
-	@echo "make test-slow  run the tests that take minutes"
+	@echo "make test-slow  run the tests that take minutes (OVERSEER_STORM_SECONDS=600: the longest of them)"
 	@echo "make test-all   run the tests on every CPython >= 3.11 of this machine"
 	@echo "make lint       ruff and mypy"
 	@echo "make bench      compare with the plain Autobahn server"
@@ -61,6 +61,8 @@ test-parts: $(VENV)/test-installed
 test-daemon: $(VENV)/test-installed
 	$(PYTEST) integration --ignore-glob='*/test_process_*' --ignore=integration/test_listeners.py
 
+# For so long clients do what they like with a daemon: tests/integration/test_storms.py.
+test-slow: export OVERSEER_STORM_SECONDS ?= 600
 test-slow: $(VENV)/test-installed
 	cd tests && ../$(BIN)/python -m pytest -m slow $(ARGS)
 
