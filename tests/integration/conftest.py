@@ -118,7 +118,8 @@ class RawClient:
                 yield decode(payload)
             elif opcode == 8:
                 self.close_code = int.from_bytes(payload[:2])
-                self.socket.sendall(self.frame(payload[:2], 8))
+                with contextlib.suppress(OSError):  # the daemon need not wait for it
+                    self.socket.sendall(self.frame(payload[:2], 8))
                 return
             elif opcode == 9:
                 self.socket.sendall(self.frame(payload, 10))
