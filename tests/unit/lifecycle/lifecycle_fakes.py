@@ -16,7 +16,13 @@ from overseer.core.timestamps import format_timestamp
 from overseer.core.worker import WorkerEvents
 from overseer.drivers.interfaces import IActionHandler, ValidationError
 from overseer.lifecycle.subscriptions import Subscriptions
-from overseer.lifecycle.supervisor import Defaults, RequestError, Retention, Supervisor
+from overseer.lifecycle.supervisor import (
+    Defaults,
+    OnDuplicate,
+    RequestError,
+    Retention,
+    Supervisor,
+)
 from overseer.lifecycle.task import Starter, Surroundings
 from overseer.lifecycle.views import task_info
 from overseer.protocol.batch import Batch
@@ -400,11 +406,17 @@ class World:
         params: Mapping[str, str] | None = None,
         policy: PartialRetryPolicy | None = None,
         force: bool = False,
-    ) -> str:
+        on_duplicate: OnDuplicate = "error",
+    ) -> str | None:
         """Ask for a start, as a client would whose messages ``reader`` receives."""
-        starter = self._starter(reader, request_id)
         return self.supervisor.start(
-            action, task_id, params or {}, starter, policy=policy, force=force
+            action,
+            task_id,
+            params or {},
+            self._starter(reader, request_id),
+            policy=policy,
+            force=force,
+            on_duplicate=on_duplicate,
         )
 
     def reset(

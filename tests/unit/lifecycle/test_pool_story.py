@@ -16,7 +16,7 @@ from overseer.core.pool import PoolSettings
 from overseer.core.process import Outcome
 from overseer.core.retry import PartialRetryPolicy
 from overseer.lifecycle.subscriptions import EVERY_TASK
-from overseer.lifecycle.supervisor import Defaults, Retention
+from overseer.lifecycle.supervisor import Defaults, OnDuplicate, Retention
 
 ACTION_OF = {"a": "sleep", "b": "sleep", "c": "sleep", "d": "sleep", "x": "other", "y": "other"}
 TASK_IDS = st.sampled_from(sorted(ACTION_OF))
@@ -92,10 +92,14 @@ class PoolStory(RuleBasedStateMachine):
         task_id=TASK_IDS,
         force=st.sampled_from([False, False, False, True]),
         seconds=st.sampled_from("1234!"),
+        on_duplicate=st.sampled_from(["error", "error", "attach", "replace"]),
     )
-    def start(self, task_id: str, force: bool, seconds: str) -> None:
+    def start(
+        self, task_id: str, force: bool, seconds: str, on_duplicate: OnDuplicate = "error"
+    ) -> None:
         request_id = f"start {len(self.accepted)} of {task_id}"
         params = {"seconds": "unrenderable" if seconds == "!" else seconds}
+        force = force and on_duplicate != "replace"  # which may come true at any later time
         ask = self.world.start
         self.forced |= force
         refused = refusal(
@@ -106,6 +110,7 @@ class PoolStory(RuleBasedStateMachine):
                 request_id=request_id,
                 params=params,
                 force=force,
+                on_duplicate=on_duplicate,
             )
         )
         self.note(request_id, task_id, refused)
@@ -338,7 +343,7 @@ def check_fate(request_id: str, task_id: str, told: list[Message]) -> None:
             assert rest[0]["type"] == "dequeued"
             assert rest[0]["reason"] != "failed"
             return
-    assert kinds in (["started"], ["error"])
+    assert kinds in (["started"], ["error"]), (request_id, kinds)
 
 
 PoolStory.TestCase.settings = settings(
