@@ -1,8 +1,8 @@
 """Starting child processes, in threads of their own, and reaping them.
 
-An exec can be slow and blocks the thread that asked for it until the program is loaded: on a cold disk or a
-network file system, and on Linux beside thousands of open descriptors, which it closes one by one. So threads
-start all processes, and nobody's output waits.
+An exec can be slow: above all on Linux beside thousands of open descriptors, which it closes one by one. So
+threads start all processes, and nobody's output waits. One part stops everybody all the same: CPython holds
+its lock from vfork(2) until the kernel has opened the program, so a file system that hangs there hangs us.
 
 ``subprocess.Popen`` does the work: vfork, setsid, chdir, setuid, and the error of a failed exec.
 Its objects are kept until the child is reaped, and none of their methods is ever called: Popen
