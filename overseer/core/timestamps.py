@@ -5,6 +5,7 @@ the constant parts of an output message keep one length.
 """
 
 import datetime
+import functools
 import re
 
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
@@ -19,8 +20,14 @@ _LEAP_SECOND = 60
 def format_timestamp(microseconds: int) -> str:
     """Return ``microseconds`` since the epoch as RFC 3339 text, always in UTC with six digits."""
     seconds, fraction = divmod(microseconds, 1_000_000)
+    return f"{_second(seconds)}.{fraction:06d}Z"
+
+
+# Most of what is told happened in the second that was formatted last.
+@functools.lru_cache(maxsize=1024)
+def _second(seconds: int) -> str:
     moment = _EPOCH + datetime.timedelta(seconds=seconds)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{fraction:06d}Z"
+    return moment.isoformat().removesuffix("+00:00")
 
 
 def parse_timestamp(text: str) -> int:
