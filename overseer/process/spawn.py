@@ -138,16 +138,19 @@ class ProcessSpawner:
         # A child inherits the mask of the thread that starts it.
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         while (request := self._requests.get()) is not None:
-            spec, spawned, failed = request
-            self._spawning.add(threading.get_ident())
-            try:
-                child = self._start(spec)
-            except Exception as error:
-                self.reactor.callFromThread(failed, failure_reason(spec, error))
-            else:
-                self.reactor.callFromThread(spawned, child)
-            finally:
-                self._spawning.discard(threading.get_ident())
+            self._serve(*request)
+            del request  # or an idle thread would keep the last one's worker
+
+    def _serve(self, spec: ProcessSpec, spawned: Spawned, failed: Failed) -> None:
+        self._spawning.add(threading.get_ident())
+        try:
+            child = self._start(spec)
+        except Exception as error:
+            self.reactor.callFromThread(failed, failure_reason(spec, error))
+        else:
+            self.reactor.callFromThread(spawned, child)
+        finally:
+            self._spawning.discard(threading.get_ident())
 
     def _start(self, spec: ProcessSpec) -> Child:
         command = command_for(spec)
