@@ -116,8 +116,15 @@ class Program(Service):
         signal.signal(signal.SIGHUP, self._hang_up)
         # By then the reactor has set its own handlers.
         self._reactor.callWhenRunning(self._take_stop_signals)
+        # When the interpreter ends it takes its handlers away: one signal more would then end a daemon that
+        # has stopped in order with the status of one that was killed.
+        self._reactor.addSystemEventTrigger("after", "shutdown", _ignore_stop_signals)
         self._overseer.startService()
-        self._overseer.started.addCallbacks(self._announce, self._give_up)
+        self._overseer.started.addCallbacks(
+            # Who reads that it has started may send a signal next.
+            lambda _: self._reactor.callWhenRunning(self._announce),
+            self._give_up,
+        )
         self._overseer.ended.addCallback(lambda _: self._reactor.stop())
         if self._failure is not None:
             self._failure.raiseException()
@@ -129,7 +136,7 @@ class Program(Service):
         self._log.info("shutting down: {count} tasks to end", count=self._overseer.supervisor.alive)
         return self._overseer.stopService().addCallback(self._stopped)
 
-    def _announce(self, _started: None) -> None:
+    def _announce(self) -> None:
         # What start-up made lives as long as the program: looking through it again and again would stop
         # the reactor for some 60 ms in the middle of a burst.
         gc.collect()
@@ -177,11 +184,20 @@ class Program(Service):
     def _stop_signalled(
         self, first: Callable[[int, FrameType | None], object], number: int, frame: FrameType | None
     ) -> None:
+        # A handler may be interrupted by the next signal's: only the reactor's thread decides which was first.
+        self._reactor.callFromThread(self._stop_asked, partial(first, number, frame))
+
+    def _stop_asked(self, stop: Callable[[], object]) -> None:
         if self._stopping:
-            self._reactor.callFromThread(self._overseer.kill)
+            self._overseer.kill()
             return
         self._stopping = True
-        first(number, frame)
+        stop()
+
+
+def _ignore_stop_signals() -> None:
+    for number in _STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def uses_stdio(config: Config) -> bool:

@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from conftest import SHELL, Client, Daemon, Message, eventually, is_alive
+from conftest import DEADLINE, SHELL, Client, Daemon, Message, eventually, is_alive
 from websockets.exceptions import ConnectionClosed
 
 STUBBORN = "trap '' TERM; echo up; while :; do sleep 0.1; done"
@@ -390,6 +390,17 @@ def test_a_second_signal(launch: Callable[..., Daemon], number: int) -> None:
         assert {m["signal"] for m in messages if m["type"] == "exited"} == {"SIGKILL"}
         assert code == 1001
     assert not [m["pid"] for m in started if members(m["pid"])]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signals_to_the_last_moment(launch: Callable[..., Daemon], number: int) -> None:
+    """Whoever repeats the signal until the daemon is gone does not spoil its exit status."""
+    daemon = launch()
+    deadline = time.monotonic() + DEADLINE
+    while daemon.process.poll() is None and time.monotonic() < deadline:
+        daemon.process.send_signal(number)
+        time.sleep(0.0002)
+    assert daemon.stop() == 0
 
 
 def test_shutdown_with_a_client_that_does_not_read(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import SHELL, Daemon, Message, RawClient, eventually
+from conftest import SHELL, Client, Daemon, Message, RawClient, eventually
 
 MIB = 1024 * 1024
 TICKER = (
@@ -233,14 +233,22 @@ def resumed(
             return
 
 
+def await_lines(client: Client, task_id: str, seq: int) -> None:
+    """Wait until a task to which the client does not listen has written line ``seq``."""
+    eventually(lambda: client.ask(type="metrics", task_id=task_id)["task"]["output_lines"] >= seq)
+
+
 @pytest.mark.parametrize("ring", ["small", "large"])
 def test_resume_of_a_live_firehose(launch: Callable[..., Daemon], ring: str) -> None:
     """A client whose connection breaks again and again misses nothing and gets nothing twice.
 
     What the ring buffer could not keep meanwhile is told by one ``lagged``, first of all.
     """
-    sizes = "replay_buffer: 1000000\nreplay_bytes: 256MiB\n" if ring == "large" else ""
-    daemon = launch(sizes + SHELL)
+    sizes = {
+        "small": "replay_buffer: 100\n",
+        "large": "replay_buffer: 1000000\nreplay_bytes: 256MiB\n",
+    }
+    daemon = launch(sizes[ring] + SHELL)
     expected = 1
     types: list[str] = []
     with daemon.client() as starter:
@@ -258,6 +266,8 @@ def test_resume_of_a_live_firehose(launch: Callable[..., Daemon], ring: str) -> 
                 elif message["type"] == "output":
                     assert (message["seq"], message["data"]) == (expected, str(expected))
                     expected += 1
+            if ring == "small" and types[-1] != "exited":
+                await_lines(starter, "firehose", expected + 100)
     assert types.count("exited") == 1
     assert types[-1] == "exited"
     assert ("lagged" in types) == (ring == "small")
