@@ -396,10 +396,16 @@ def test_a_second_signal(launch: Callable[..., Daemon], number: int) -> None:
 def test_signals_to_the_last_moment(launch: Callable[..., Daemon], number: int) -> None:
     """Whoever repeats the signal until the daemon is gone does not spoil its exit status."""
     daemon = launch()
-    deadline = time.monotonic() + DEADLINE
-    while daemon.process.poll() is None and time.monotonic() < deadline:
+
+    def gone() -> bool:
         daemon.process.send_signal(number)
-        time.sleep(0.0002)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            daemon.process.wait(0.0002)
+        return daemon.process.returncode is not None
+
+    deadline = time.monotonic() + DEADLINE
+    while not gone() and time.monotonic() < deadline:
+        pass
     assert daemon.stop() == 0
 
 
