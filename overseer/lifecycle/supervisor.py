@@ -362,12 +362,16 @@ class Supervisor:
         """Count a task that ended for a restart: what begins now is counted as another start."""
         self.counters.ended(task.record.action, errored=False)
 
+    def tell_waits_no_more(self, task: Task, reason: str) -> None:
+        """Tell that a task left its queue, where clients still believe that it waits."""
+        if task.told_queued:
+            self._tell_dequeued(task, reason)
+
     def task_failed_to_start(self, task: Task, reason: str) -> None:
         """Forget a task that never ran, keep one that did; one that had waited is told to all."""
         task_id = task.record.task_id
         self._forget_duplicate(task)
-        if task.was_queued:
-            self._tell_dequeued(task_id, "failed")
+        self.tell_waits_no_more(task, "failed")
         if task.record.last_started_at is None:
             self._alive.pop(task_id, None)
             self._forget(task_id)
@@ -416,10 +420,9 @@ class Supervisor:
         ticket = Ticket(task_id, task.record.action, self._surroundings.now())
         requeued = self.pools.requeue(ticket, self._surroundings.clock.seconds())
         self._tickets[task_id] = ticket
-        waits = ticket not in requeued.admitted
-        task.was_queued = waits and task.record.first_run
         task.enqueue()
-        if waits:
+        # Put back before it began, it never ceased to wait in the eyes of clients.
+        if ticket not in requeued.admitted and not task.told_queued:
             self._tell_queued(task, requeued.position, task.starter)
         self._admit(requeued.admitted)
         self._watch_expiry()
@@ -437,7 +440,6 @@ class Supervisor:
         return answer
 
     def _follow(self, task: Task, ticket: Ticket, answer: Admitted | Queued) -> None:
-        task.was_queued = isinstance(answer, Queued)
         if isinstance(answer, Admitted):
             task.admit()
             self._end_surplus(answer.surplus)
@@ -505,7 +507,7 @@ class Supervisor:
         del self._tickets[task_id]
         task.leave_queue()
         self._forget_duplicate(task)
-        self._tell_dequeued(task_id, reason)
+        self._tell_dequeued(task, reason)
         if not task.record.first_run:  # it had run before and would have run on
             self.counters.ended(ticket.action, errored=False)
         task.dequeued = True
@@ -527,6 +529,7 @@ class Supervisor:
 
     def _tell_queued(self, task: Task, position: int, starter: Starter) -> None:
         self.counters.enqueued += 1
+        task.told_queued = True
         self.announcements.queued(
             task.record.task_id,
             task.record.action,
@@ -535,9 +538,10 @@ class Supervisor:
             starter.subscriber,
         )
 
-    def _tell_dequeued(self, task_id: str, reason: str) -> None:
+    def _tell_dequeued(self, task: Task, reason: str) -> None:
         self.counters.left_queue(reason)
-        self.announcements.dequeued(task_id, reason)
+        task.told_queued = False
+        self.announcements.dequeued(task.record.task_id, reason)
 
     # -------------------------------------------------------------------------------------- private
 

@@ -36,6 +36,9 @@ class Owner(Protocol):
     def task_begins_anew(self, task: "Task") -> None:
         """The task has come to its end, and a restart that was asked for begins it anew in its slot."""
 
+    def tell_waits_no_more(self, task: "Task", reason: str) -> None:
+        """The run that the task was told to wait for is not to come; nothing is told where it was not."""
+
     def task_failed_to_start(self, task: "Task", reason: str) -> None:
         """The first run could not begin."""
 
@@ -115,8 +118,8 @@ class Task:
         self._attached: list[Starter] = []
         self._kill_at_once = False
         self._state_before = record.state
-        self.was_queued = False
-        """Whether the first run had to wait for a slot."""
+        self.told_queued = False
+        """Whether clients were told that it waits, and nothing since: they believe so still."""
         self.gives_back_slot = False
         """Whether the slot is free once nothing of the task is alive, though another run follows."""
         self.given_up = False
@@ -283,7 +286,7 @@ class Task:
             record.restart_count += 1
             restart_of = record.last_pid
         self._owner.task_started(self, again=not record.first_run)
-        record.first_run = self.was_queued = False
+        record.first_run = self.told_queued = False
         record.pid = record.last_pid = pid
         record.last_started_at = now
         subscriptions = self._surroundings.subscriptions
@@ -468,12 +471,15 @@ class Task:
             self._owner.take_slot_again(self)
 
     def _complete(self) -> None:
+        self._owner.tell_waits_no_more(self, "stopped")
         self.record.state = "stopped"
         self.inputs.complete()
         self._owner.task_ended(self)
         self._refuse_attached("the task has ended before another run could begin")
 
     def _follow_policy(self, outcome: Outcome | None) -> None:
+        if outcome is None:
+            self._owner.tell_waits_no_more(self, "failed")
         record = self.record
         timed_out = self._run is not None and self._run.timed_out
         now = self._surroundings.clock.seconds()

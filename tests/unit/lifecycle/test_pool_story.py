@@ -315,14 +315,17 @@ def check_life(events: list[Message]) -> None:
 
 
 def check_waiting(told: list[Message]) -> None:
-    """A task leaves a queue only after it was told to be in one, and once."""
+    """What was told to be in a queue begins next, or leaves it; and only that leaves one, once."""
     waiting = False
     for message in told:
-        if message["type"] == "queued":
-            waiting = True
-        elif message["type"] == "dequeued":
-            assert waiting
+        kind = message["type"]
+        if kind in ("started", "dequeued"):
+            assert waiting or kind == "started"
             waiting = False
+        elif kind in ("queued", "exited", "restarting", "errored"):
+            assert not waiting, message
+            waiting = kind == "queued"
+    assert not waiting
 
 
 def check_fate(request_id: str, task_id: str, told: list[Message]) -> None:
