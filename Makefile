@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 CONFIG ?= examples/config.yaml
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # With the folders, whose time changes when a file in them is deleted.
-SOURCES = $(shell find overseer twisted -name '*.py' -o -type d ! -name __pycache__) pyproject.toml setup.py
+SOURCES = $(shell find overseer twisted -name '*.py' -o -name '*.sql' -o -type d ! -name __pycache__) pyproject.toml setup.py
 
 .PHONY: run test test-parts test-daemon test-slow test-all lint format bench clean help
 

@@ -8,6 +8,6 @@ from setuptools import find_packages, setup
 
 setup(
     packages=[*find_packages(include=["overseer", "overseer.*"]), "twisted.plugins"],
-    package_data={"overseer": ["py.typed"]},
+    package_data={"overseer": ["py.typed"], "overseer.history": ["schema/*.sql"]},
     include_package_data=False,
 )

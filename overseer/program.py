@@ -107,6 +107,8 @@ class Program(Service):
 
         :raises overseer.listeners.ListenError: when an address cannot be listened on.
         :raises overseer.eventlog.LogFileError: when the event log cannot be opened.
+
+        Whatever goes wrong later, a database that cannot be used for one, ends the program with status 1.
         """
         super().startService()
         # Neither survives the fork of a daemon going to the background, so not before.

@@ -8,7 +8,7 @@ import socket
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from twisted.application.service import Service
@@ -20,6 +20,7 @@ from twisted.logger import Logger
 from overseer._version import __version__
 from overseer.core.access import AccessRules, Refusal, RequestHead
 from overseer.core.config import Changes, Config, keep_until_restart
+from overseer.core.history import HistoryError
 from overseer.core.listen import StdioAddress, parse_listen, reaches_beyond_loopback
 from overseer.core.tokens import Identity
 from overseer.drivers.interfaces import DriverServices, IActionHandler
@@ -27,20 +28,25 @@ from overseer.drivers.registry import Drivers, built_in_drivers
 from overseer.eventlog import EventLog, LogFile
 from overseer.interfaces import OwnNetworks
 from overseer.lifecycle import views
-from overseer.lifecycle.subscriptions import Subscriptions
+from overseer.lifecycle.journal import Journal
+from overseer.lifecycle.subscriptions import Sink, Subscriptions
 from overseer.lifecycle.supervisor import Defaults, Retention, Supervisor
 from overseer.lifecycle.task import Surroundings
 from overseer.listeners import ListenError, listen_all, stop_listening, websocket_url
 from overseer.process import ProcessSpawner
 from overseer.protocol.asyncapi import build_asyncapi
+from overseer.protocol.codec import BadRequest, decode_query, encode_message
 from overseer.protocol.manifest import build_manifest
-from overseer.protocol.messages import ActionInfo
+from overseer.protocol.messages import ActionInfo, History
 from overseer.protocol.openapi import build_openapi
 from overseer.stdio import StdioClient
 from overseer.web import routes
 from overseer.web.openapi import build_openapi as build_http_openapi
-from overseer.web.root import make_site
+from overseer.web.root import Answer, json_answer, make_site
 from overseer.websocket import ClientFactory, ClientLimits
+
+if TYPE_CHECKING:
+    from overseer.history.recorder import HistoryRecorder
 
 _LAST_STANDARD = 2  # stderr
 
@@ -85,13 +91,19 @@ class OverseerService(Service):
             if config.log_file
             else None
         )
+        self._history = _open_history(reactor, config)
+        journal = Journal(self._history) if self._history else None
+        sinks: list[Sink] = [self._event_log.append] if self._event_log else []
+        if journal is not None:
+            sinks.append(journal.record)
         surroundings = Surroundings(
             clock=reactor,
             now=_wall_clock,
             random=random.random,
-            subscriptions=Subscriptions([self._event_log.append] if self._event_log else []),
+            subscriptions=Subscriptions(sinks),
             line_size=config.limits.line_size,
             json_lines=self._event_log is not None,
+            journal=journal,
         )
         self.supervisor = Supervisor(
             self._drivers.create_actions(config.actions, self._services(config)),
@@ -99,6 +111,7 @@ class OverseerService(Service):
             _retention(config),
             _new_id,
             _defaults(config),
+            history=self._history,
         )
         self._clients = ClientFactory(
             reactor,
@@ -116,7 +129,7 @@ class OverseerService(Service):
         self._stdio = stdio
         self._stdio_client: StdioClient | None = None
         self.started: Deferred[None] = Deferred()
-        """Fires when all listeners are open, or fails with a ``ListenError`` or a ``LogFileError``."""
+        """Fires when all listeners are open; fails with ListenError, LogFileError or HistoryError."""
         self.ended: Deferred[None] = Deferred()
         """Fires when the client on stdio has ended and nothing else is listened to."""
 
@@ -181,8 +194,12 @@ class OverseerService(Service):
         if self._event_log is not None:
             self._event_log.open()
         try:
+            if self._history is not None:
+                await self._history.open()
             await self._listen()
-        except ListenError:
+        except (ListenError, HistoryError):
+            if self._history is not None:
+                await self._history.close()
             if self._event_log is not None:
                 self._event_log.close()
             raise
@@ -201,6 +218,7 @@ class OverseerService(Service):
                 routes.OPENAPI_3_1: self._http_openapi,
                 routes.ASYNCAPI: self._asyncapi,
             },
+            look_ups={routes.HISTORY: self._look_up_history},
             ready=lambda: bool(self._ports) and bool(self.running),
             admit=self._admit,
             connections=config.limits.connections,
@@ -277,6 +295,8 @@ class OverseerService(Service):
             await self._stdio_client.close_when_told()
         await clients_gone
         self.spawner.close()
+        if self._history is not None:
+            await self._history.close()
         if self._event_log is not None:
             await self._event_log.close()
 
@@ -323,8 +343,35 @@ class OverseerService(Service):
     def _http_openapi(self) -> bytes:
         return msgspec.json.encode(build_http_openapi(__version__, self.config.name, routes.ROUTES))
 
+    def _look_up_history(self, query: Mapping[str, str]) -> Deferred[Answer]:
+        return Deferred.fromCoroutine(self._answer_from_history(query))
+
+    async def _answer_from_history(self, query: Mapping[str, str]) -> Answer:
+        if self._history is None:
+            return json_answer(404, {"error": 'there is no history: the configuration has no "db"'})
+        try:
+            request = decode_query(History, query)
+            assert isinstance(request, History)
+            page = await self._history.page(views.run_query(request), statistics=request.statistics)
+        except BadRequest as error:
+            return json_answer(400, {"error": error.message})
+        except ValueError as error:
+            return json_answer(400, {"error": f"before: {error}"})
+        except Exception as error:
+            self._log.warn("the history cannot be read: {reason}", reason=error)
+            return json_answer(503, {"error": "the history cannot be read now"})
+        return Answer(200, encode_message(views.history("", page)))
+
     def _asyncapi(self) -> bytes:
         return msgspec.json.encode(build_asyncapi(__version__, self.config.name))
+
+
+def _open_history(reactor: Any, config: Config) -> "HistoryRecorder | None":
+    if not config.db:
+        return None
+    from overseer.history.recorder import HistoryRecorder  # noqa: PLC0415  # SQLite, for those who want it
+
+    return HistoryRecorder(reactor, config.db, config.history, _wall_clock)
 
 
 def _retention(config: Config) -> Retention:

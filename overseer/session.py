@@ -11,6 +11,7 @@ from collections.abc import Callable
 import msgspec
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from overseer.core.durations import parse_duration
 from overseer.core.pool import PoolSettings
@@ -28,6 +29,7 @@ from overseer.protocol.messages import (
     Actions,
     Describe,
     Error,
+    History,
     Lagged,
     List,
     Manifest,
@@ -93,6 +95,8 @@ class Session:
         self._backlog_size = 0
         self._reading = True
         self._turn: IDelayedCall | None = None
+        self._looking_up = False
+        """Whether an answer comes from the disk: later requests wait, so that answers keep their order."""
         self._closed = False
         self._finished: Callable[[], object] | None = None
         supervisor.announcements.join(outbox)
@@ -101,13 +105,13 @@ class Session:
         """Take one message from the client."""
         self._requests.append(data)
         self._backlog_size += len(data)
-        if self._turn is None:
+        if self._turn is None and not self._looking_up:
             self._turn = self._clock.callLater(0, self._work)
         self._regulate()
 
     def outbox_changed(self) -> None:
         """The client has taken something: go on if it was too far behind."""
-        if self._requests and self._turn is None and not self._closed:
+        if self._requests and self._turn is None and not self._closed and not self._looking_up:
             self._turn = self._clock.callLater(0, self._work)
 
     def finish(self, finished: Callable[[], object]) -> None:
@@ -128,20 +132,20 @@ class Session:
     def _work(self) -> None:
         self._turn = None
         end = self._clock.seconds() + TURN
-        while self._requests and not self._outbox.owes_much:
+        while self._requests and not self._outbox.owes_much and not self._looking_up:
             data = self._requests.popleft()
             self._backlog_size -= len(data)
             self._handle(data)
             if self._closed:
                 return
-            if self._requests and self._clock.seconds() >= end:
+            if self._requests and not self._looking_up and self._clock.seconds() >= end:
                 self._turn = self._clock.callLater(0, self._work)
                 break
         self._regulate()
         self._check_finished()
 
     def _check_finished(self) -> None:
-        if self._finished is not None and not self._requests:
+        if self._finished is not None and not self._requests and not self._looking_up:
             self._finished()
 
     def _regulate(self) -> None:
@@ -169,6 +173,8 @@ class Session:
             self._send(Error(request.id, "internal error: see the log of the daemon"))
 
     def _send(self, message: Message) -> None:
+        if self._closed:
+            return
         self._outbox.send_paced(text_frame(encode_message(message)))
 
     # -------------------------------------------------------------------------------- the requests
@@ -286,6 +292,30 @@ class Session:
         else:
             self._send(MetricsResponse(request.id, global_=views.global_metrics(counters)))
 
+    def _history(self, request: History) -> None:
+        history = self._supervisor.history
+        if history is None:
+            raise RequestError('there is no history: the configuration has no "db"')
+        self._looking_up = True
+        page = history.page(views.run_query(request), statistics=request.statistics)
+        page.addCallback(lambda page: self._send(views.history(request.id, page)))
+        page.addErrback(lambda failure: self._tell_unreadable(request.id, failure))
+        page.addBoth(self._looked_up)
+
+    def _tell_unreadable(self, request_id: str, failure: Failure) -> None:
+        error = failure.value
+        if isinstance(error, ValueError):
+            self._send(Error(request_id, f"before: {error}"))
+            return
+        self._log.warn("the history cannot be read: {reason}", reason=error)
+        self._send(Error(request_id, "the history cannot be read now: see the log of the daemon"))
+
+    def _looked_up(self, _done: None) -> None:
+        self._looking_up = False
+        if not self._closed:
+            self.outbox_changed()
+            self._check_finished()
+
     def _tell_manifest(self, request: Manifest) -> None:
         self._send(ManifestResponse(request.id, msgspec.Raw(self._manifest())))
 
@@ -361,5 +391,6 @@ _HANDLERS: dict[type[Request], Callable[..., None]] = {
     SetPool: Session._set_pool,
     Purge: Session._purge,
     Metrics: Session._metrics,
+    History: Session._history,
     Manifest: Session._tell_manifest,
 }

@@ -12,6 +12,7 @@ from twisted.python import usage
 from overseer._version import __version__
 from overseer.cli.help import ENVIRONMENT
 from overseer.core.config import ConfigError
+from overseer.core.history import HistoryError
 from overseer.eventlog import LogFileError
 from overseer.listeners import ListenError
 from overseer.program import ConfigFileError, Program, complain, read_config, uses_stdio
@@ -57,7 +58,7 @@ def makeService(options: Options) -> IService:
 
 
 def _explain(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    if isinstance(error, ListenError | LogFileError):
+    if isinstance(error, HistoryError | ListenError | LogFileError):
         complain(error)
     else:
         sys.__excepthook__(kind, error, trace)

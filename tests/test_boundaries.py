@@ -28,6 +28,7 @@ ALLOWED = {
     "websocket.py": {"core", "protocol", "lifecycle", "producer", "session", "websocket"},
     "stdio.py": {"core", "protocol", "lifecycle", "producer", "session", "stdio"},
     "eventlog.py": {"core", "protocol", "eventlog"},
+    "history": {"core", "history"},
 }
 PURE = ("core", "protocol")
 # Clocks, files, randomness and the operating system stay outside the pure parts.

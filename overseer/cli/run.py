@@ -7,6 +7,7 @@ from twisted.logger import globalLogBeginner
 
 from overseer.cli.log_format import OBSERVERS
 from overseer.core.config import ConfigError
+from overseer.core.history import HistoryError
 from overseer.eventlog import LogFileError
 from overseer.listeners import ListenError
 from overseer.program import ConfigFileError, Program, complain, read_config
@@ -20,7 +21,7 @@ def run(config_path: str | None, log_format: str) -> int:
     try:
         program = Program(reactor, read_config(config_path), config_path)
         program.startService()
-    except (ConfigError, ConfigFileError, ListenError, LogFileError) as error:
+    except (ConfigError, ConfigFileError, HistoryError, ListenError, LogFileError) as error:
         complain(error)
         return 1
     reactor.addSystemEventTrigger("before", "shutdown", program.stopService)

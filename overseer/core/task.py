@@ -18,7 +18,9 @@ class TaskRecord:
 
     ``last_seq`` numbers its output lines over all runs; ``epoch`` names that numbering. ``intentional`` tells
     whether the current run was asked to end. ``run`` counts runs from 1; ``first_run`` tells whether the
-    next or current one is a start and no restart. ``run_time`` adds up all ended runs.
+    next or current one is a start and no restart. ``run_time`` adds up all ended runs. ``waited_since`` is when
+    that run was queued, None if it was not; its lines are those after ``seq_before_run``, of ``output_bytes``
+    bytes with their line ends.
     """
 
     task_id: str
@@ -35,6 +37,9 @@ class TaskRecord:
     first_run: bool = True
     run_time: int = 0
     queued_at: int | None = None
+    waited_since: int | None = None
+    seq_before_run: int = 0
+    output_bytes: int = 0
     errored_at: int | None = None
     intentional: bool = False
     last_started_at: int | None = None

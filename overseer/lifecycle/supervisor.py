@@ -28,6 +28,7 @@ from overseer.core.ring import RingBuffer
 from overseer.core.task import State, TaskRecord
 from overseer.drivers.interfaces import IActionHandler, ValidationError
 from overseer.lifecycle.announcements import Announcements
+from overseer.lifecycle.journal import History
 from overseer.lifecycle.subscriptions import EVERY_TASK, Subscriber
 from overseer.lifecycle.task import Assignment, Starter, Surroundings, Task
 from overseer.protocol.batch import Batch
@@ -65,7 +66,7 @@ class Defaults:
 
 
 class Supervisor:
-    """Keeps the tasks. ``new_id`` makes ids for tasks and epochs."""
+    """Keeps the tasks. ``new_id`` makes ids for tasks and epochs; ``history`` knows runs of the past."""
 
     def __init__(
         self,
@@ -74,8 +75,11 @@ class Supervisor:
         retention: Retention,
         new_id: Callable[[], str],
         defaults: Defaults | None = None,
+        *,
+        history: History | None = None,
     ) -> None:
         self.actions = actions
+        self.history = history
         self.subscriptions = surroundings.subscriptions
         self.announcements = Announcements(surroundings.now, surroundings.subscriptions.record)
         self.counters = Counters()
@@ -505,7 +509,7 @@ class Supervisor:
         task_id = ticket.task_id
         task = self._tasks[task_id]
         del self._tickets[task_id]
-        task.leave_queue()
+        task.leave_queue(reason)
         self._forget_duplicate(task)
         self._tell_dequeued(task, reason)
         if not task.record.first_run:  # it had run before and would have run on

@@ -17,11 +17,15 @@ from overseer.core.ring import RingBuffer
 from overseer.core.task import TaskRecord
 from overseer.core.timestamps import format_timestamp
 from overseer.drivers.interfaces import IActionHandler, ValidationError
+from overseer.lifecycle.journal import Journal
 from overseer.lifecycle.machine import Core, new_machine
 from overseer.lifecycle.run import Run
 from overseer.lifecycle.subscriptions import Subscriber, Subscriptions
 from overseer.protocol.batch import Batch, OutputEncoder, lifecycle_batch
 from overseer.protocol.messages import Errored, Exited, Message, Restarting, Started
+
+HIDDEN = "***"
+"""What is shown of a secret."""
 
 
 class Owner(Protocol):
@@ -68,7 +72,7 @@ class Starter:
 class Surroundings:
     """What tasks share: ``now`` gives microseconds since the epoch, ``random`` a number in [0, 1).
 
-    ``json_lines`` says whether a sink wants output as lines of JSON, too.
+    ``json_lines`` says whether a sink wants output as lines of JSON, too. There may be no ``journal``.
     """
 
     clock: IReactorTime
@@ -77,6 +81,7 @@ class Surroundings:
     subscriptions: Subscriptions
     line_size: int
     json_lines: bool = False
+    journal: Journal | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -138,6 +143,13 @@ class Task:
         return None if self.assignment is None else self.assignment.policy
 
     @property
+    def shown_params(self) -> dict[str, str]:
+        """The parameters as anybody may see them."""
+        secrets = () if self.assignment is None else self.assignment.handler.secrets
+        params = self.record.params
+        return {name: HIDDEN if name in secrets else value for name, value in params.items()}
+
+    @property
     def stop_grace(self) -> float:
         """Seconds between SIGTERM and SIGKILL when a stop does not say."""
         return 0.0 if self.assignment is None else self.assignment.handler.stop_grace
@@ -172,7 +184,7 @@ class Task:
     def admit(self) -> None:
         """Begin a run: the task has its slots."""
         self.record.state = "active"
-        self.record.queued_at = None
+        self.record.waited_since, self.record.queued_at = self.record.queued_at, None
         # A run that was ended for a surplus was; the one that now begins was not.
         self.record.intentional = self._requeue = False
         self.inputs.admit()
@@ -183,10 +195,13 @@ class Task:
         self.record.queued_at = self._surroundings.now()
         self.inputs.requeue()
 
-    def leave_queue(self) -> None:
+    def leave_queue(self, reason: str) -> None:
         """Wait for a slot no longer; the task is finished."""
         self.record.state = "stopped"
-        self.record.queued_at = None
+        self.record.waited_since, self.record.queued_at = self.record.queued_at, None
+        journal = self._surroundings.journal
+        if journal is not None:
+            journal.cancelled(self.record, self.shown_params, reason, self._surroundings.now())
         self.starter = Starter()
         self._requeue = False
         self.inputs.leave()
@@ -256,6 +271,9 @@ class Task:
         self._waiting_for_group = False
         record, assignment = self.record, self.assignment
         assert assignment is not None
+        record.run += 1
+        record.seq_before_run = record.last_seq
+        record.output_bytes = 0
         run = Run(
             self,
             assignment.handler,
@@ -267,13 +285,12 @@ class Task:
         try:
             worker = assignment.handler.create_worker(record.task_id, assignment.params, run)
         except ValidationError as error:
-            self.inputs.spawn_failed(f"validation error: {error}")
+            self._tell_failed(f"validation error: {error}")
             return
         except Exception:
             self._log.failure("the driver of {action} failed", action=assignment.action)
-            self.inputs.spawn_failed("the driver failed: see the log of the daemon")
+            self._tell_failed("the driver failed: see the log of the daemon")
             return
-        record.run += 1
         self._run = run
         run.start(worker)
 
@@ -289,6 +306,8 @@ class Task:
         record.first_run = self.told_queued = False
         record.pid = record.last_pid = pid
         record.last_started_at = now
+        if self._surroundings.journal is not None:
+            self._surroundings.journal.began(record, self.shown_params)
         subscriptions = self._surroundings.subscriptions
         starter, self.starter = self.starter, Starter()
         started = Started(
@@ -334,6 +353,8 @@ class Task:
         self.ring.append(batch)
         self.ring.compact()
         self._surroundings.subscriptions.publish(batch)
+        if self._surroundings.journal is not None:
+            self._surroundings.journal.ended(record, outcome, intentional=run.intentional)
 
     def judge(self, outcome: Outcome | None, reason: str) -> None:
         """Decide what follows a run that has ended, could not begin, or was not to come."""
@@ -365,6 +386,8 @@ class Task:
         record.state = "errored"
         record.error_message = f"process {record.pid} does not end, not even by SIGKILL"
         self._tell_errored(record.pid or 0, 0, "unkillable")
+        if self._surroundings.journal is not None:
+            self._surroundings.journal.lost(record, record.error_message)
         self._owner.task_ended(self)
         self._refuse_attached(record.error_message)
         self._refuse_restart(record.error_message)
@@ -378,7 +401,7 @@ class Task:
     def run_failed(self, run: Run, reason: str) -> None:
         """See :class:`~overseer.lifecycle.run.RunOwner`."""
         self._run = None
-        self.inputs.spawn_failed(reason)
+        self._tell_failed(reason)
 
     def run_exited(self, run: Run, outcome: Outcome) -> None:
         """See :class:`~overseer.lifecycle.run.RunOwner`."""
@@ -419,11 +442,19 @@ class Task:
         record = self.record
         batch = encoder.encode(block, record.last_seq + 1, self._surroundings.now())
         record.last_seq = batch.last_seq
+        record.output_bytes += len(block.data) + (not block.unfinished)
         self.ring.append(batch.to_keep())
         self._owner.count_output(self, batch.lines)
         return self._surroundings.subscriptions.publish(batch)
 
     # -------------------------------------------------------------------------------------- private
+
+    def _tell_failed(self, reason: str) -> None:
+        """The run that was to come could not begin."""
+        journal = self._surroundings.journal
+        if journal is not None:
+            journal.failed(self.record, self.shown_params, reason, self._surroundings.now())
+        self.inputs.spawn_failed(reason)
 
     def _fail_to_start(self, reason: str) -> None:
         self.record.state = self._state_before

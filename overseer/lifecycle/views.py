@@ -8,6 +8,7 @@ import msgspec
 
 from overseer.core import pool
 from overseer.core.durations import format_duration
+from overseer.core.history import RunPage, RunQuery, RunRecord, RunStatistics
 from overseer.core.metrics import ActionCounters, Counters
 from overseer.core.retry import RetryPolicy as Policy
 from overseer.core.retry import effective_policy
@@ -18,32 +19,31 @@ from overseer.lifecycle.task import Task
 from overseer.protocol.messages import (
     ActionInfo,
     ActionMetrics,
+    ActionStatistics,
     DisplacePolicy,
     ExcessConfig,
     GlobalMetrics,
+    History,
+    HistoryResponse,
     PoolConfig,
     PoolInfo,
     QueueConfig,
     QueueItem,
     RetryPolicy,
+    Run,
     TaskInfo,
     TaskMetrics,
     WorkerState,
 )
 
-HIDDEN = "***"
-"""What is shown of a secret."""
-
 
 def task_info(task: Task) -> TaskInfo:
     """Return what ``list`` tells of a task."""
     record = task.record
-    secrets = task.assignment.handler.secrets if task.assignment else ()
-    params = {name: HIDDEN if name in secrets else value for name, value in record.params.items()}
     return TaskInfo(
         task_id=record.task_id,
         action=record.action,
-        params=params or None,
+        params=task.shown_params or None,
         queued_at=_moment(record.queued_at),
         state=record.state,
         retry_policy=None if task.policy is None else _retry_policy(task.policy),
@@ -96,6 +96,60 @@ def task_metrics(task: Task, now: int) -> TaskMetrics:
         record.restart_count,
         (record.run_time + running) // 1000,
         record.last_exit_code,
+    )
+
+
+def run_query(request: History) -> RunQuery:
+    """Return what a request asks of the history."""
+    return RunQuery(
+        task_id=request.task_id,
+        action=request.action,
+        since=request.since,
+        until=request.until,
+        limit=request.limit,
+        before=request.before,
+    )
+
+
+def history(request_id: str, page: RunPage) -> HistoryResponse:
+    """Return an answer of the history."""
+    statistics = page.statistics
+    return HistoryResponse(
+        request_id,
+        [_run(run) for run in page.runs],
+        page.next,
+        None if statistics is None else [_action_statistics(one) for one in statistics],
+    )
+
+
+def _run(run: RunRecord) -> Run:
+    return Run(
+        task_id=run.task_id,
+        run=run.run,
+        action=run.action,
+        params=dict(run.params) or None,
+        attempt=run.attempt or None,
+        pid=run.pid,
+        queued_at=_moment(run.queued_at),
+        started_at=_moment(run.started_at),
+        exited_at=_moment(run.exited_at),
+        exit_code=run.exit_code,
+        signal=run.signal,
+        intentional=run.intentional,
+        state=run.state,
+        output_lines=run.output_lines,
+        output_bytes=run.output_bytes,
+        error_message=run.error_message or None,
+    )
+
+
+def _action_statistics(one: RunStatistics) -> ActionStatistics:
+    mean, p95 = (
+        None if seconds is None else format_duration(round(max(seconds, 0.0), 6))
+        for seconds in (one.mean, one.p95)
+    )
+    return ActionStatistics(
+        action=one.action, runs=one.runs, failures=one.failures, mean=mean, p95=p95
     )
 
 

@@ -4,7 +4,7 @@ Every way in which a request can be wrong is answered here, by a :class:`BadRequ
 field, what was expected and what came (the table in protocol.md section 2).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
@@ -19,6 +19,8 @@ encode_message: Callable[[Message], bytes] = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 _ABSENT = (None, "")
 _MAX_SHOWN = 100
+_MAX_DIGITS = 30
+_PLAIN: Mapping[str, bool] = {"true": True, "false": False}
 
 
 @attrs.frozen
@@ -70,6 +72,25 @@ def decode_request(data: bytes) -> Request:
     except _WrongValue as wrong:
         raise BadRequest(request_id, str(wrong)) from None
     return kind(**values)
+
+
+def decode_query(kind: type[Request], query: Mapping[str, str]) -> Request:
+    """Return a request whose fields stand in the query of a URL, all of them as text.
+
+    :raises BadRequest: with the text for the client.
+    """
+    values: dict[str, Any] = {}
+    try:
+        for spec in fields_of(kind):
+            text = query.get(spec.name)
+            if text:
+                value: object = _PLAIN.get(text, text) if spec.kind == "boolean" else text
+                if spec.kind == "integer" and text.isdecimal() and text.isascii():
+                    value = int(text[:_MAX_DIGITS])
+                values[spec.name] = _convert(spec, value, spec.name)
+    except _WrongValue as wrong:
+        raise BadRequest("", str(wrong)) from None
+    return kind(id="", **values)
 
 
 def _json_object(data: bytes) -> dict[str, Any]:

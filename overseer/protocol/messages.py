@@ -11,6 +11,7 @@ from typing import Annotated, ClassVar, Literal, get_args
 import msgspec
 from msgspec import Meta, Struct
 
+from overseer.core.history import RunState
 from overseer.core.process import Stream
 from overseer.core.task import State
 
@@ -194,6 +195,46 @@ class TaskInfo(Value, kw_only=True):
     last_exited_at: Annotated[str | None, _field("End of its last ended run.", "timestamp")] = None
     last_exit_code: Annotated[int | None, _field("Exit code of its last ended run.")] = None
     error_message: Annotated[str | None, _field("What went wrong.")] = None
+
+
+class Run(Value, kw_only=True):
+    """One run of a task, as the history keeps it."""
+
+    task_id: TaskId
+    run: Annotated[int, _field("Counts the runs of the task, from 1.")]
+    action: ActionName
+    params: Annotated[dict[str, str] | None, _field("Values of its parameters.")] = None
+    attempt: Annotated[int | None, _field("Automatic restarts since the last start.")] = None
+    pid: Annotated[int | None, _field("Process id.")] = None
+    queued_at: Annotated[str | None, _field("Since when it waited.", "timestamp")] = None
+    started_at: Annotated[str | None, _field("When it began.", "timestamp")] = None
+    exited_at: Annotated[str | None, _field("When it ended.", "timestamp")] = None
+    exit_code: Annotated[int | None, _field("Its exit code; -1 after a signal.")] = None
+    signal: Annotated[str | None, _field("The signal that ended it.")] = None
+    intentional: Annotated[bool, _field("Whether it was asked to end.")]
+    state: Annotated[
+        RunState,
+        _enum(
+            "RunState",
+            get_args(RunState),
+            "`lost`: the overseer ended first; `failed`: it could not begin; `cancelled`: it left its queue.",
+        ),
+    ]
+    output_lines: Annotated[int, _field("Lines that were told.")]
+    output_bytes: Annotated[int, _field("Bytes of these lines, line ends included.")]
+    error_message: Annotated[str | None, _field("What went wrong.")] = None
+
+
+class ActionStatistics(Value, kw_only=True):
+    """What the newest runs of one action come to, 10,000 at most."""
+
+    action: ActionName
+    runs: Annotated[int, _field("How many runs these are.")]
+    failures: Annotated[
+        int, _field("Those that failed, were lost, or ended unasked with a code other than 0.")
+    ]
+    mean: Annotated[str | None, _field("Mean duration of those that ended.", "duration")] = None
+    p95: Annotated[str | None, _field("95 of 100 ended within this.", "duration")] = None
 
 
 # ---------------------------------------------------------------------------------------- requests
@@ -393,6 +434,22 @@ class Metrics(Request, tag="metrics"):
     task_id: Annotated[str | None, _field("Of this task.", "uuid")] = None
 
 
+class History(Request, tag="history"):
+    """Ask for runs of the past, newest first."""
+
+    operation = "get_history"
+    direct = ("history",)
+    for_viewers = True
+
+    task_id: Annotated[str | None, _field("Only runs of this task.", "uuid")] = None
+    action: Annotated[str | None, _field("Only runs of this action.")] = None
+    since: Annotated[int | None, _field("Only runs from this instant on.", "timestamp")] = None
+    until: Annotated[int | None, _field("Only runs from before this instant.", "timestamp")] = None
+    limit: Annotated[int, Meta(ge=1, le=1000, description="At most so many, the newest.")] = 100
+    before: Annotated[str | None, _field("The `next` of the answer before: go on there.")] = None
+    statistics: Annotated[bool, _field("Tell what they come to, too, action by action.")] = False
+
+
 class Manifest(Request, tag="manifest"):
     """Ask for this description of the protocol."""
 
@@ -584,6 +641,17 @@ class Unsubscribed(Message, tag="unsubscribed"):
     task_id: TaskId
 
 
+class HistoryResponse(Message, tag="history"):
+    """Answers `history`."""
+
+    id: EchoedId
+    runs: Annotated[list[Run], _field("The runs, newest first.")]
+    next: Annotated[str | None, _field("Where older ones begin: the `before` that goes on.")] = None
+    statistics: Annotated[
+        list[ActionStatistics] | None, _field("When asked for: of each action by name.")
+    ] = None
+
+
 class ManifestResponse(Message, tag="manifest"):
     """Answers `manifest`."""
 
@@ -621,6 +689,7 @@ REQUESTS: tuple[type[Request], ...] = (
     SetPool,
     Purge,
     Metrics,
+    History,
     Manifest,
 )
 MESSAGES: tuple[type[Message], ...] = (
@@ -640,6 +709,7 @@ MESSAGES: tuple[type[Message], ...] = (
     MetricsResponse,
     Subscribed,
     Unsubscribed,
+    HistoryResponse,
     ManifestResponse,
     Error,
     Ack,

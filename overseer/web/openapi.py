@@ -48,6 +48,10 @@ def _operation(route: Route) -> dict[str, Any]:
         "summary": route.summary,
         "responses": {**answers, "4XX": _REFUSED, "5XX": _REFUSED},
     }
+    if route.query:
+        operation["parameters"] = [
+            {"name": name, "in": "query", "schema": {"type": "string"}} for name in route.query
+        ]
     return {**operation, "security": []} if route.path in OPEN_PATHS else operation
 
 

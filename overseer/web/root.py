@@ -15,6 +15,7 @@ import attrs
 from autobahn.twisted.resource import WebSocketResource
 from autobahn.twisted.websocket import WebSocketServerFactory
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.web.resource import Resource
@@ -50,10 +51,15 @@ def json_answer(status: int, value: Mapping[str, object]) -> Answer:
     return Answer(status, json.dumps(value).encode())
 
 
+LookUp: TypeAlias = Callable[[Mapping[str, str]], Deferred[Answer]]
+"""Answers, later, a request with what its query says; never fails."""
+
+
 class Root(Resource):
     """Asks the access rules, then answers by the request's exact path.
 
-    ``routes`` maps a route to what computes its answer, at once, for GET and HEAD. ``admit`` is asked
+    ``routes`` maps a route to what computes its answer, at once, for GET and HEAD, ``look_ups`` one to what
+    finds it out, which may take a while. ``admit`` is asked
     for every request, so that the rules may change.
     """
 
@@ -64,9 +70,11 @@ class Root(Resource):
         *,
         websocket_factory: WebSocketServerFactory,
         routes: Mapping[Route, Callable[[], Answer]],
+        look_ups: Mapping[Route, LookUp],
         admit: Admit,
     ) -> None:
         super().__init__()
+        self._look_ups = {route.path: (route, look_up) for route, look_up in look_ups.items()}
         self._websocket = WebSocketResource(websocket_factory)
         self._answers = {route.path: answer for route, answer in routes.items()}
         self._ask_rules = admit
@@ -89,7 +97,7 @@ class Root(Resource):
             request.answer(answer, close=True)
             return NOT_DONE_YET
         path = request.path.decode("latin-1")
-        known = path == WEBSOCKET.path or path in self._answers
+        known = path == WEBSOCKET.path or path in self._answers or path in self._look_ups
         if not known:
             request.answer(json_answer(404, {"error": "not found", "path": path}))
         elif request.method not in {b"GET", b"HEAD"}:
@@ -97,6 +105,8 @@ class Root(Resource):
             request.answer(json_answer(405, {"error": "method not allowed"}))
         elif path == WEBSOCKET.path:
             self._upgrade(request, admission)
+        elif path in self._look_ups:
+            self._look_up(request, *self._look_ups[path])
         else:
             request.answer(self._answers[path]())
         return NOT_DONE_YET
@@ -106,6 +116,19 @@ class Root(Resource):
         if isinstance(admission, Identity) and request.connection.surplus:
             return Refusal(503, "too many connections")
         return admission
+
+    def _look_up(self, request: "SiteRequest", route: Route, look_up: LookUp) -> None:
+        query: dict[str, str] = {}
+        for name, values in request.args.items():
+            text = name.decode("utf-8", "replace")
+            if text not in route.query or len(values) > 1:
+                what = "is not known" if text not in route.query else "is there more than once"
+                request.answer(json_answer(400, {"error": f"{text[:100]}: {what}"}))
+                return
+            query[text] = values[0].decode("utf-8", "replace")
+        gone: list[object] = []
+        request.notifyFinish().addErrback(gone.append)
+        look_up(query).addCallback(lambda answer: None if gone else request.answer(answer))
 
     def _upgrade(self, request: "SiteRequest", client: Identity) -> None:
         upgrade = ",".join(_header(request, "Upgrade")).lower()
@@ -190,6 +213,7 @@ def make_site(
     *,
     websocket_factory: WebSocketServerFactory,
     documents: Mapping[Route, Callable[[], bytes]],
+    look_ups: Mapping[Route, LookUp],
     ready: Callable[[], bool],
     admit: Admit,
     connections: int,
@@ -197,8 +221,8 @@ def make_site(
 ) -> Connections:
     """Return the factory to listen with: ``/ws`` and the plain paths, within ``connections``.
 
-    ``documents`` gives the bodies of routes that always answer 200, ``ready`` whether clients may count
-    on this daemon now.
+    ``documents`` gives the bodies of routes that always answer 200, ``look_ups`` what answers later by its
+    query, ``ready`` whether clients may count on this daemon now.
     """
 
     def readiness() -> Answer:
@@ -215,6 +239,7 @@ def make_site(
             READY: readiness,
             **{route: _document(route, body) for route, body in documents.items()},
         },
+        look_ups=look_ups,
         admit=admit,
     )
     site = QuietSite(root, requestFactory=SiteRequest, timeout=IDLE_TIMEOUT, reactor=reactor)

@@ -10,12 +10,16 @@ import attrs
 
 @attrs.frozen(eq=False)
 class Route:
-    """One path for GET and HEAD. ``answers`` says what each status means; refusals may come besides."""
+    """One path for GET and HEAD. ``answers`` says what each status means; refusals may come besides.
+
+    ``query`` names what may stand in the query of the URL.
+    """
 
     path: str
     summary: str
     answers: Mapping[int, str]
     content_type: str = "application/json"
+    query: tuple[str, ...] = ()
 
 
 WEBSOCKET = Route(
@@ -38,6 +42,17 @@ OPENAPI_2 = Route(
 )
 OPENAPI_3_1 = Route("/openapi-3.1.json", "The plain HTTP paths: OpenAPI 3.1", {200: "the document"})
 ASYNCAPI = Route("/asyncapi.json", "The WebSocket: AsyncAPI 3.0", {200: "the document"})
+HISTORY = Route(
+    "/history",
+    "Runs of the past: what the request `history` answers, its fields in the query of the URL",
+    {
+        200: "the runs, newest first",
+        400: "the query is wrong: the error names what",
+        404: "there is no history",
+        503: "the history cannot be read now",
+    },
+    query=("task_id", "action", "since", "until", "limit", "before", "statistics"),
+)
 HEALTH = Route("/healthz", "Whether the process answers", {200: '`{"status": "ok"}`'})
 READY = Route(
     "/readyz",
@@ -45,4 +60,4 @@ READY = Route(
     {200: '`{"status": "ok"}`', 503: '`{"status": "not ready"}`, or too many connections'},
 )
 
-ROUTES = (WEBSOCKET, MANIFEST, OPENAPI_2, OPENAPI_3_1, ASYNCAPI, HEALTH, READY)
+ROUTES = (WEBSOCKET, MANIFEST, OPENAPI_2, OPENAPI_3_1, ASYNCAPI, HISTORY, HEALTH, READY)

@@ -7,7 +7,9 @@ import attrs
 
 from overseer.core.config.model import Config
 
-NEEDS_RESTART = frozenset({"listen", "unix_mode", "limits", "log_file", "log_rotate"})
+NEEDS_RESTART = frozenset(
+    {"listen", "unix_mode", "limits", "db", "history", "log_file", "log_rotate"}
+)
 """Fields of a configuration that hold as they were until the daemon is started anew."""
 _WRITTEN_ELSEWHERE = {"tokens": "auth.tokens"}
 _NOT_WRITTEN = frozenset({"actions", "token_variables", "warnings"})

@@ -9,6 +9,7 @@ from typing import Literal
 import attrs
 
 from overseer.core.config.section import Section
+from overseer.core.history import Keep
 from overseer.core.pool import PoolSettings
 from overseer.core.retry import Layer
 from overseer.core.rotation import Rotation
@@ -78,6 +79,8 @@ class Config:
     replay_bytes: int
     retain: Retain
     limits: Limits
+    db: str
+    history: Keep
     log_file: str
     log_rotate: Rotation
     task_pool: PoolSettings

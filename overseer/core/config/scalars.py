@@ -20,6 +20,7 @@ from overseer.core.networks import parse_network
 from overseer.core.sizes import SIZE_PATTERN, format_size, parse_size
 from overseer.core.yaml_source import describe
 
+_DAYS = re.compile(r"^([0-9]{1,6})d$")
 _OCTAL = re.compile(r"(?:0o)?[0-7]{1,6}")
 
 
@@ -112,6 +113,11 @@ def _duration(section: Section) -> float | None:
     return seconds
 
 
+def _long_duration(section: Section) -> float | None:
+    days = _DAYS.search(section.text or "")
+    return float(days[1]) * 86400.0 if days else _duration(section)
+
+
 def _number(section: Section) -> float:
     value = section.value
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -170,6 +176,17 @@ DURATION = Scalar(
     'a duration such as "5s" or "1m30s"',
     _duration,
     {"anyOf": [{"type": "string", "pattern": f"^$|{DURATION_PATTERN}"}, {"const": 0}]},
+    _written_duration,
+)
+LONG_DURATION = Scalar(
+    'a duration such as "30d" or "12h"',
+    _long_duration,
+    {
+        "anyOf": [
+            {"type": "string", "pattern": f"^$|{_DAYS.pattern}|{DURATION_PATTERN}"},
+            {"const": 0},
+        ]
+    },
     _written_duration,
 )
 SECONDS = Scalar(

@@ -16,6 +16,7 @@ from overseer.core.config.scalars import (
     DURATION,
     HOST_NAME,
     LISTEN_ADDRESS,
+    LONG_DURATION,
     NAME,
     NETWORK,
     ORIGIN,
@@ -28,6 +29,7 @@ from overseer.core.config.scalars import (
 )
 from overseer.core.config.section import Report, Section
 from overseer.core.config.tokens import AUTH
+from overseer.core.history import Keep
 from overseer.core.rotation import Rotation
 from overseer.core.yaml_source import describe
 
@@ -111,6 +113,19 @@ RETAIN = Group(
     keys=(
         Key("count", integer(0), default=1000, description="finished tasks kept in memory"),
         Key("age", DURATION, default=86400.0, description="how long a finished task is kept"),
+    ),
+)
+
+HISTORY = Group(
+    make=lambda **keys: Keep(age=keys["keep"], max_rows=keys["max_rows"]),
+    keys=(
+        Key(
+            "keep",
+            LONG_DURATION,
+            default=0.0,
+            description="how long runs are kept, as in `30d` or `12h`; 0s = for ever",
+        ),
+        Key("max_rows", integer(0), default=0, description="runs kept at most; 0 = no bound"),
     ),
 )
 
@@ -235,8 +250,6 @@ CONFIG = Group(
             TEXT,
             default="",
             environment="OVERSEER_DB",
-            later=Later.IGNORED,
-            note=", no history is kept",
             description="SQLite file of the history",
         ),
         Key(
@@ -257,7 +270,7 @@ CONFIG = Group(
         Key("auth", AUTH, secret=True, description="who may connect by token"),
         _TASK_POOL,
         _RETRY,
-        Key("history", ANYTHING, later=Later.REFUSED, description="what the history keeps"),
+        Key("history", HISTORY, description="what the history keeps; nothing without `db`"),
         Key(
             "listen_addr",
             ANYTHING,

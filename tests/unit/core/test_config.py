@@ -14,6 +14,7 @@ from overseer.core.config import (
     load_config,
     parse_exec_config,
 )
+from overseer.core.history import Keep
 from overseer.core.pool import ExcessPolicy, PoolLimits, PoolSettings
 from overseer.core.retry import PartialRetryPolicy, RetryPolicy, effective_policy
 from overseer.core.rotation import Rotation
@@ -87,11 +88,10 @@ def exec_problems(text):
     return [problem.removeprefix(prefix) for problem in found]
 
 
-def test_the_users_own_document_loads_with_warnings_only():
+def test_the_users_own_document_loads():
     config = load(USERS_DOCUMENT)
-    assert [str(warning) for warning in config.warnings] == [
-        "config.yaml:2: db: not in this version: ignored, no history is kept",
-    ]
+    assert config.warnings == ()
+    assert (config.db, config.history) == ("overseer.db", Keep())
     assert config.task_pool.limits() == PoolLimits(size=10, queue_size=100)
     assert config.retry == PartialRetryPolicy()
     echo = parse_exec_config(config.actions["echo"].config)
@@ -299,7 +299,6 @@ def test_a_later_key_that_changes_nothing_is_silent(text):
 @pytest.mark.parametrize(
     ("text", "warning"),
     [
-        ("db: /data/x.db", "db: not in this version: ignored, no history is kept"),
         ("listen_addr: ':80'", "listen_addr: has no effect any more: ignored, use listen"),
         ("actions: {x: {type: exec, params: {m: ~}}}",
          "actions.x.params: has no effect any more: ignored"),
@@ -312,7 +311,6 @@ def test_a_later_key_that_only_warns(text, warning):
 @pytest.mark.parametrize(
     ("text", "path"),
     [
-        ("history: {}", "history"),
         ("actions: {x: {type: exec, restore: true}}", "actions.x.restore"),
         ("actions: {x: {type: exec, cgroup: {memory: 1}}}", "actions.x.cgroup"),
     ],
@@ -543,9 +541,14 @@ def test_a_port_that_is_none(port):
     ]
 
 
-def test_variables_of_later_keys_name_themselves():
-    assert warnings("", OVERSEER_DB="/data/x.db", OVERSEER_LOG_FILE="") == [
-        "OVERSEER_DB: not in this version: ignored, no history is kept"
+def test_what_the_history_keeps():
+    config = load("db: a.db\nhistory: {keep: 30d, max_rows: 1000}\n", OVERSEER_DB="b.db")
+    assert (config.db, config.history) == ("b.db", Keep(age=30 * 86400.0, max_rows=1000))
+    assert load("history: {keep: 12h}").history == Keep(age=12 * 3600.0)
+    assert problems("history: {keep: 3 weeks, rows: 1}") == [
+        'config.yaml:1: history.keep: expected a duration such as "5s" or "1m30s",'
+        ' got "3 weeks" (" weeks" is not one of ns, us, ms, s, m, h)',
+        'config.yaml:1: history.rows: unknown key, did you mean "max_rows"?',
     ]
 
 

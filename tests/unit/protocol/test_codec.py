@@ -278,6 +278,9 @@ def test_a_value_of_the_wrong_type(request_type: type[Request], field: FieldSpec
         )
 
 
+BOUNDS = {"History.limit": (1, 1000)}
+
+
 @pytest.mark.parametrize(("request_type", "field"), FIELDS, ids=field_names)
 def test_a_text_that_is_no_such_value(request_type: type[Request], field: FieldSpec) -> None:
     """Choices, instants and durations are checked, numbers against their bounds."""
@@ -292,14 +295,15 @@ def test_a_text_that_is_no_such_value(request_type: type[Request], field: FieldS
             answer = f'{field.name}: {expectation}, got "{shown}"'
             assert refusal(json.dumps(request)) == ("r1", answer)
     if field.kind == "integer":
-        assert (field.minimum, field.maximum) == (0, LARGEST)
-        for number in (0, LARGEST):
+        least, most = field.minimum, field.maximum
+        assert (least, most) == BOUNDS.get(f"{request_type.__name__}.{field.name}", (0, LARGEST))
+        for number in (least, most):
             request = {**full(request_type), field.name: number}
             assert getattr(decode(**request), field.name) == number
         for number, bound in (
-            (-1, ">= 0"),
-            (LARGEST + 1, f"<= {LARGEST}"),
-            (10**90, f"<= {LARGEST}"),
+            (least - 1, f">= {least}"),
+            (most + 1, f"<= {most}"),
+            (10**90, f"<= {most}"),
         ):
             request = {**full(request_type), "id": "r1", field.name: number}
             answer = f"{field.name}: expected integer {bound}, got {number}"
@@ -529,7 +533,9 @@ def values_of(field: FieldSpec) -> st.SearchStrategy[tuple[Any, Any]]:
         ).map(lambda given: (given, struct(**given)))
     makers: dict[str, Callable[[], st.SearchStrategy[tuple[Any, Any]]]] = {
         "boolean": lambda: st.booleans().map(lambda value: (value, value)),
-        "integer": lambda: st.integers(0, LARGEST).map(lambda value: (value, value)),
+        "integer": lambda: st.integers(field.minimum, field.maximum).map(
+            lambda value: (value, value)
+        ),
         "timestamp": lambda: st.just(GOOD["timestamp"]),
         "duration": lambda: st.integers(0, 10**6).map(lambda value: (f"{value}s", float(value))),
     }

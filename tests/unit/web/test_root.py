@@ -1,12 +1,14 @@
 """Every path's answer, the refusals in front of them, deadlines and the connection limit."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
 import pytest
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransportWithDisconnection
@@ -16,7 +18,8 @@ from overseer.core.access import AccessRules
 from overseer.core.tokens import Identity, Token, digest_of
 from overseer.web.connection import CLOSE_DEADLINE, OVERFLOW, REQUEST_DEADLINE, Connection
 from overseer.web.root import IDLE_TIMEOUT, make_site
-from overseer.web.routes import ASYNCAPI, MANIFEST, OPENAPI_2, OPENAPI_3_1
+from overseer.web.root import Answer as RootAnswer
+from overseer.web.routes import ASYNCAPI, HISTORY, MANIFEST, OPENAPI_2, OPENAPI_3_1
 
 DOCUMENTS = (MANIFEST, OPENAPI_2, OPENAPI_3_1, ASYNCAPI)
 LOCAL = IPv4Address("TCP", "127.0.0.1", 50000)
@@ -64,17 +67,24 @@ class Server:
     def __init__(self, *, connections: int = 4, **rules: Any) -> None:
         self.clock = Clock()
         self.ready = True
+        self.queries: list[Mapping[str, str]] = []
         self.websockets = WebSocketServerFactory(reactor=self.clock)
         self.websockets.protocol = Echo
         self.websockets.setProtocolOptions(openHandshakeTimeout=0, webStatus=False)
         self.factory = make_site(
             websocket_factory=self.websockets,
             documents={route: lambda: b'{"name":"x"}' for route in DOCUMENTS},
+            look_ups={HISTORY: self.look_up},
             ready=lambda: self.ready,
             admit=AccessRules(**rules).admit,
             connections=connections,
             reactor=self.clock,
         )
+
+    def look_up(self, query: Mapping[str, str]) -> "Deferred[RootAnswer]":
+        self.queries.append(query)
+        self.answer_to_query: Deferred[RootAnswer] = Deferred()
+        return self.answer_to_query
 
     def connect(self, peer: IAddress = LOCAL) -> tuple[Connection, Transport]:
         transport = Transport(peerAddress=peer)
@@ -384,6 +394,7 @@ def test_error_while_answering(monkeypatch: pytest.MonkeyPatch) -> None:
     site = make_site(
         websocket_factory=server.websockets,
         documents={},
+        look_ups={},
         ready=fail,
         admit=AccessRules().admit,
         connections=4,
@@ -392,6 +403,35 @@ def test_error_while_answering(monkeypatch: pytest.MonkeyPatch) -> None:
     server.factory = site
     answer = server.get("/readyz")
     assert (answer.status, answer.json) == (500, {"error": "internal error"})
+
+
+def test_an_answer_that_takes_a_while() -> None:
+    """It is found out by the query of the URL; who has gone meanwhile is not answered."""
+    server = Server()
+    connection, transport = server.connect()
+    connection.dataReceived(request("/history?action=a%20b&limit=3"))
+    assert (server.queries, transport.value()) == ([{"action": "a b", "limit": "3"}], b"")
+    server.answer_to_query.callback(RootAnswer(200, b"{}"))
+    assert parse(transport.value()).status == 200
+    connection, transport = server.connect()
+    connection.dataReceived(request("/history"))
+    transport.loseConnection()
+    server.answer_to_query.callback(RootAnswer(200, b"{}"))
+    assert transport.value() == b""
+
+
+@pytest.mark.parametrize(
+    ("query", "error"),
+    [
+        ("actoin=x", "actoin: is not known"),
+        ("action=x&action=y", "action: is there more than once"),
+    ],
+)
+def test_a_query_that_is_wrong(query: str, error: str) -> None:
+    """A name that nobody reads would be answered with everything there is."""
+    server = Server()
+    answer = server.get(f"/history?{query}")
+    assert (answer.status, answer.json, server.queries) == (400, {"error": error}, [])
 
 
 def test_bodies_are_dropped() -> None:

@@ -1,0 +1,186 @@
+"""What the history keeps: runs and events as plain values, and what of them waits to be written.
+
+protocol.md section 3 has the fields of a run. Instants are microseconds since the epoch.
+"""
+
+import re
+from collections import deque
+from collections.abc import Iterable, Mapping
+from itertools import islice
+from typing import Literal
+
+import attrs
+
+RunState = Literal["running", "exited", "lost", "failed", "cancelled"]
+"""``lost``: the daemon ended first; ``failed``: it could not begin; ``cancelled``: it left its queue."""
+
+
+class HistoryError(Exception):
+    """The history cannot be used at all; the text says why."""
+
+
+_POSITION = re.compile(r"([0-9]{1,18})-([0-9]{1,18})")
+
+
+@attrs.define(kw_only=True)
+class RunRecord:
+    """One run of a task. ``key`` numbers the runs of one daemon; ``at`` is when the run was first heard of.
+
+    ``attempt`` counts automatic restarts since the last start. ``params`` hold no secret.
+    """
+
+    key: int
+    task_id: str
+    run: int
+    action: str
+    params: Mapping[str, str]
+    state: RunState
+    at: int
+    attempt: int = 0
+    pid: int | None = None
+    queued_at: int | None = None
+    started_at: int | None = None
+    exited_at: int | None = None
+    exit_code: int | None = None
+    signal: str | None = None
+    intentional: bool = False
+    output_lines: int = 0
+    output_bytes: int = 0
+    error_message: str = ""
+
+
+@attrs.frozen
+class EventRecord:
+    """A lifecycle event: the message that clients were told, as JSON. ``key`` is that of its run, if any."""
+
+    at: int
+    task_id: str
+    key: int | None
+    message: bytes
+
+
+@attrs.frozen
+class Changes:
+    """What one transaction writes."""
+
+    runs: tuple[RunRecord, ...] = ()
+    events: tuple[EventRecord, ...] = ()
+
+    @property
+    def rows(self) -> int:
+        """How many rows that are."""
+        return len(self.runs) + len(self.events)
+
+
+class Backlog:
+    """What waits to be written: of each run its newest state, and all events.
+
+    At most ``limit`` runs and twice as many events wait; beyond that the oldest are left out and counted in
+    ``dropped``. What was taken is put back when it could not be written.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._runs: dict[int, RunRecord] = {}
+        self._events: deque[EventRecord] = deque()
+        self.dropped = 0
+
+    def __len__(self) -> int:
+        return len(self._runs) + len(self._events)
+
+    def add_run(self, run: RunRecord) -> None:
+        """Have a run written as it is now."""
+        self._runs[run.key] = attrs.evolve(run)
+        if len(self._runs) > self._limit:
+            del self._runs[next(iter(self._runs))]
+            self.dropped += 1
+
+    def add_event(self, event: EventRecord) -> None:
+        """Have an event written."""
+        self._events.append(event)
+        if len(self._events) > 2 * self._limit:
+            self._events.popleft()
+            self.dropped += 1
+
+    def take(self, rows: int) -> Changes:
+        """Take out the oldest changes, at most ``rows``."""
+        keys = list(islice(self._runs, rows))
+        runs = tuple(self._runs.pop(key) for key in keys)
+        count = min(rows - len(runs), len(self._events))
+        return Changes(runs, tuple(self._events.popleft() for _ in range(count)))
+
+    def put_back(self, changes: Changes) -> None:
+        """Have changes written again; a run that has changed since is written as it is now."""
+        self._runs = {run.key: run for run in changes.runs} | self._runs
+        self._events.extendleft(reversed(changes.events))
+        surplus = len(self._runs) - self._limit
+        for key in list(islice(self._runs, max(surplus, 0))):
+            del self._runs[key]
+            self.dropped += 1
+        while len(self._events) > 2 * self._limit:
+            self._events.popleft()
+            self.dropped += 1
+
+
+@attrs.frozen(kw_only=True)
+class Keep:
+    """How long runs are kept: seconds, 0 = for ever; and how many at most, 0 = no bound."""
+
+    age: float = 0.0
+    max_rows: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class RunQuery:
+    """Which runs are asked for, newest first. ``before`` is the ``next`` of the page before."""
+
+    task_id: str | None = None
+    action: str | None = None
+    since: int | None = None
+    until: int | None = None
+    limit: int
+    before: str | None = None
+
+    @property
+    def position(self) -> tuple[int, int] | None:
+        """Instant and number of the run that ``before`` names.
+
+        :raises ValueError: when it is no such name.
+        """
+        if self.before is None:
+            return None
+        found = _POSITION.fullmatch(self.before)
+        if found is None:
+            raise ValueError("expected the next of an earlier answer")
+        return int(found[1]), int(found[2])
+
+
+@attrs.frozen
+class RunStatistics:
+    """What a number of runs of one action come to; durations in seconds, None without an ended run."""
+
+    action: str
+    runs: int
+    failures: int
+    mean: float | None
+    p95: float | None
+
+    @classmethod
+    def of(
+        cls, action: str, runs: int, failures: int, durations: Iterable[float]
+    ) -> "RunStatistics":
+        """Compute the mean and the 95th percentile (nearest rank) of ``durations``."""
+        ordered = sorted(durations)
+        if not ordered:
+            return cls(action, runs, failures, None, None)
+        rank = -(-95 * len(ordered) // 100)
+        return cls(action, runs, failures, sum(ordered) / len(ordered), ordered[rank - 1])
+
+
+@attrs.frozen
+class RunPage:
+    """An answer: runs as rows of the database, newest first. ``next`` is None when there are no more."""
+
+    runs: tuple[RunRecord, ...]
+    next: str | None
+    statistics: tuple[RunStatistics, ...] | None = None

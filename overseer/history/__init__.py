@@ -1,0 +1,1 @@
+"""The history on disk: every run and every lifecycle event, in SQLite."""
