@@ -11,6 +11,7 @@ import fcntl
 import os
 import socket
 import stat
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 from urllib.parse import quote
@@ -226,8 +227,17 @@ def _remove_stale(path: str) -> None:
             os.unlink(path)
             return
         except BlockingIOError:
-            pass  # so many wait to be accepted that there is no room: somebody listens
-    raise _PathError("another process listens there")
+            # So many wait to be accepted that there is no room: somebody listens.
+            raise _PathError("another process listens there") from None
+        raise _PathError(f"another process listens there{_who_listens(probe)}")
+
+
+def _who_listens(probe: socket.socket) -> str:
+    option = getattr(socket, "SO_PEERCRED", None)  # Linux: unix(7)
+    if option is None:
+        return ""
+    pid = int.from_bytes(probe.getsockopt(socket.SOL_SOCKET, option, 12)[:4], sys.byteorder)
+    return f": process {pid}" if pid else ""  # 0 is one of another namespace
 
 
 def _identity(path: bytes) -> tuple[int, int]:

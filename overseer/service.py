@@ -33,7 +33,7 @@ from overseer.lifecycle.subscriptions import Sink, Subscriptions
 from overseer.lifecycle.supervisor import Defaults, Retention, Supervisor
 from overseer.lifecycle.task import Surroundings
 from overseer.listeners import ListenError, listen_all, stop_listening, websocket_url
-from overseer.process import ProcessSpawner
+from overseer.process import ProcessSpawner, end_survivors
 from overseer.protocol.asyncapi import build_asyncapi
 from overseer.protocol.codec import BadRequest, decode_query, encode_message
 from overseer.protocol.manifest import build_manifest
@@ -196,6 +196,9 @@ class OverseerService(Service):
         try:
             if self._history is not None:
                 await self._history.open()
+                ended = await end_survivors(self._reactor, self._history.instance)
+                if ended:
+                    self._log.warn("ended {count} processes of an earlier overseer", count=ended)
             await self._listen()
         except (ListenError, HistoryError):
             if self._history is not None:
@@ -258,6 +261,7 @@ class OverseerService(Service):
         return DriverServices(
             spawner=self.spawner,
             clock=self._reactor,
+            instance="" if self._history is None else self._history.instance,
             environment={
                 name: value
                 for name, value in self._environment.items()

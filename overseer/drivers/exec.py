@@ -39,7 +39,12 @@ from overseer.drivers.interfaces import (
     IActionHandlerFactory,
     ValidationError,
 )
-from overseer.process import ProcessSpawner, ProcessWorker, child_environment
+from overseer.process import (
+    INSTANCE_VARIABLE,
+    ProcessSpawner,
+    ProcessWorker,
+    child_environment,
+)
 from overseer.protocol.messages import (
     ActionInfo,
     ExcessConfig,
@@ -58,7 +63,7 @@ MAX_SHOWN = 100
 @implementer(IActionHandler)
 @attrs.frozen(kw_only=True)
 class ExecHandler:
-    """One configured program. ``base_environment`` is what every run of it starts from."""
+    """One configured program. Its runs get ``base_environment`` first and ``mark`` last of all."""
 
     action: ActionConfig
     config: ExecConfig
@@ -69,6 +74,7 @@ class ExecHandler:
     validations: Mapping[str, Validation]
     filters: Mapping[Stream, Select]
     base_environment: Mapping[str, str]
+    mark: Mapping[str, str]
     spawner: ProcessSpawner
     clock: IReactorTime
 
@@ -171,15 +177,21 @@ class ExecHandler:
         return program
 
     def create_worker(
-        self, task_id: str, params: Mapping[str, str], events: WorkerEvents
+        self, task_id: str, params: Mapping[str, str], events: WorkerEvents, *, attempt: int
     ) -> Worker:
         """Return the worker of one run.
 
         :raises ValidationError: when a template cannot be rendered with these parameters.
         """
-        environment = dict(self.base_environment)
+        environment = {
+            **self.base_environment,
+            "OVERSEER_TASK_ID": task_id.replace("\0", "\ufffd"),  # which no variable can hold
+            "OVERSEER_ACTION": self.action.name,
+            "OVERSEER_ATTEMPT": str(attempt),
+        }
         for name, template in self.environment:
             environment[name] = _render(f"env.{name}", template, params)
+        environment.update(self.mark)
         config = self.config
         spec = ProcessSpec(
             argv=(
@@ -231,6 +243,7 @@ class ExecFactory:
             validations=compiled.validations,
             filters=compiled.filters,
             base_environment=inherited | compiled.file_environment,
+            mark={INSTANCE_VARIABLE: services.instance} if services.instance else {},
             spawner=services.spawner,
             clock=services.clock,
         )

@@ -46,8 +46,12 @@ class IActionHandler(Interface):
         :raises ValidationError: when they do not fit.
         """
 
-    def create_worker(task_id: str, params: Mapping[str, str], events: WorkerEvents) -> Worker:
+    def create_worker(
+        task_id: str, params: Mapping[str, str], events: WorkerEvents, *, attempt: int
+    ) -> Worker:
         """Return a worker for one run with validated parameters; it is started by the caller.
+
+        ``attempt`` counts the automatic restarts of the task up to this run: 0 for a start.
 
         :raises ValidationError: when the parameters cannot be rendered.
         """
@@ -55,11 +59,16 @@ class IActionHandler(Interface):
 
 @attrs.frozen(kw_only=True)
 class DriverServices:
-    """What a daemon offers to its drivers; ``environment`` is the daemon's own."""
+    """What a daemon offers to its drivers; ``environment`` is the daemon's own.
+
+    By ``instance`` in their environment a later daemon recognises processes that this one could not end;
+    empty where there is nothing to remember it by.
+    """
 
     spawner: ProcessSpawner
     clock: IReactorTime
     environment: Mapping[str, str]
+    instance: str = ""
 
 
 class IActionHandlerFactory(Interface):

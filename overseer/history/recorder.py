@@ -6,6 +6,7 @@ is left out is counted. A damaged file is set aside, never deleted.
 
 # mypy: allow-untyped-calls
 
+import errno
 import time
 from collections.abc import Callable
 from typing import Any
@@ -28,6 +29,7 @@ from overseer.core.history import (
     RunRecord,
 )
 from overseer.history import store
+from overseer.history.lock import DatabaseLock
 
 LINGER = 0.05
 """Seconds that a change may wait for others to be written with it."""
@@ -63,6 +65,7 @@ class HistoryRecorder:
     ) -> None:
         self.path = path
         self.keep = keep
+        self._lock = DatabaseLock(path)
         self._reactor = reactor
         self._now = now
         self._backlog = Backlog(backlog)
@@ -80,6 +83,11 @@ class HistoryRecorder:
         self._closing = False
 
     @property
+    def instance(self) -> str:
+        """What names all overseers that use this database, one after the other."""
+        return self._lock.instance
+
+    @property
     def dropped(self) -> int:
         """Changes that were left out because they had to wait too long."""
         return self._backlog.dropped
@@ -94,8 +102,18 @@ class HistoryRecorder:
 
         Runs that it shows running become ``lost``: of the daemon that began them nothing is there any more.
 
-        :raises HistoryError: when it is of no use to this program at all.
+        :raises HistoryError: when it is of no use to this program at all, or another overseer uses it.
         """
+        try:
+            self._lock.take()
+        except OSError as error:
+            if error.errno != errno.ENOENT:  # told below
+                self._log.warn(
+                    "{path}.lock cannot be written: {reason}; nothing keeps another overseer from using"
+                    " the same database",
+                    path=self.path,
+                    reason=error.strerror,
+                )
         try:
             await self._prepare()
         except store.SchemaError as error:
@@ -144,6 +162,7 @@ class HistoryRecorder:
         if left:
             self._log.warn("{count} changes are not in the history", count=left)
         await self._disconnect()
+        self._lock.release()
 
     # -------------------------------------------------------------------------------------- private
 

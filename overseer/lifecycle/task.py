@@ -283,7 +283,12 @@ class Task:
             json_lines=self._surroundings.json_lines,
         )
         try:
-            worker = assignment.handler.create_worker(record.task_id, assignment.params, run)
+            worker = assignment.handler.create_worker(
+                record.task_id,
+                assignment.params,
+                run,
+                attempt=record.restart_count + (not record.first_run),
+            )
         except ValidationError as error:
             self._tell_failed(f"validation error: {error}")
             return

@@ -9,9 +9,11 @@ from overseer.process.environment import child_environment
 from overseer.process.group import ProcessGroup
 from overseer.process.spawn import Child, IProcessReactor, ProcessSpawner
 from overseer.process.subreaper import Subreaper, become_subreaper
+from overseer.process.survivors import INSTANCE_VARIABLE, end_survivors
 from overseer.process.worker import ProcessWorker
 
 __all__ = [
+    "INSTANCE_VARIABLE",
     "Child",
     "DescriptorLimit",
     "IProcessReactor",
@@ -21,6 +23,7 @@ __all__ = [
     "Subreaper",
     "become_subreaper",
     "child_environment",
+    "end_survivors",
     "raise_descriptor_limit",
     "seal_inherited_descriptors",
 ]

@@ -2,15 +2,17 @@
 
 import json
 import os
+import re
 import resource
 import sqlite3
+import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import SHELL, Client, Daemon, Message, eventually
+from conftest import SHELL, Client, Daemon, Message, eventually, is_alive
 
 HISTORY = f"db: history.db\n{SHELL}"
 POOLED = """
@@ -204,6 +206,80 @@ def test_what_was_running_is_lost(launch: Callable[..., Daemon]) -> None:
     with second.client() as client:
         shown = [(run["task_id"], run["state"], run.get("exit_code")) for run in runs(client)]
     assert shown == [("runs", "lost", None), ("ended", "exited", 4)]
+
+
+# ------------------------------------------------------------------------------------- after a crash
+
+
+def mark_of(daemon: Daemon) -> str:
+    return (daemon.folder / "history.db.lock").read_text().split()[0]
+
+
+def marked(mark: str) -> set[int]:
+    """Live processes that an overseer with this database has started, or their children."""
+    found = set()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(OSError):
+                if f"OVERSEER_INSTANCE={mark}".encode() in (entry / "environ").read_bytes():
+                    found.add(int(entry.name))
+    return found
+
+
+SURVIVORS = """
+trap '' TERM HUP PIPE
+setsid sh -c 'trap "" TERM HUP; sleep 1000 & sleep 1000' &
+(env -i sleep 1000 &)
+sleep 1000
+"""
+
+
+def test_what_a_killed_daemon_left_is_ended(launch: Callable[..., Daemon]) -> None:
+    """Whatever it ignores and wherever it went; nobody else's processes, and before anything starts."""
+    first = launch(HISTORY)
+    with first.client() as client, subprocess.Popen(["sleep", "1000"]) as bystander:
+        for number in range(3):
+            client.start(task_id=f"task-{number}", params={"script": SURVIVORS})
+        mark = mark_of(first)
+        eventually(lambda: len(marked(mark)) >= 15 and len(first.descendants()) >= 18)
+        below = first.descendants()
+        first.process.kill()
+        first.process.wait()
+        second = launch(HISTORY)
+        assert re.search(r"ended \d+ processes of an earlier overseer", second.log)
+        assert not {pid for pid in below if is_alive(pid)}
+        assert bystander.poll() is None
+        bystander.kill()
+
+
+def test_what_a_task_knows_of_itself(kept: Daemon) -> None:
+    """Its names, and how often it was started again."""
+    script = "echo $OVERSEER_TASK_ID $OVERSEER_ACTION $OVERSEER_ATTEMPT; exit 1"
+    with kept.client() as client:
+        client.send(
+            type="start",
+            action="sh",
+            task_id="me",
+            params={"script": script},
+            retry_policy={"restart_delay": "1ms", "error_threshold": 2},
+        )
+        messages = client.until("errored")
+    assert [message["data"] for message in messages if message["type"] == "output"] == [
+        "me sh 0",
+        "me sh 1",
+    ]
+
+
+def test_one_database_one_overseer(kept: Daemon, launch: Callable[..., Daemon]) -> None:
+    """The second one is told who the first one is, and leaves its processes alone."""
+    with kept.client() as client:
+        pid = client.start(params={"script": "sleep 1000"})["pid"]
+        second = launch(HISTORY, ready=False)
+        assert second.process.wait(20) == 1
+        second.wait_for_log(
+            f'db "history.db": it is in use by another overseer, process {kept.process.pid}'
+        )
+        assert is_alive(pid)
 
 
 # ----------------------------------------------------------------------------------- storage faults

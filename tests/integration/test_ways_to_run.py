@@ -372,7 +372,8 @@ def test_unix_socket(run: Run, tmp_path: Path) -> None:
     assert mode(path) == 0o600
     status, text = result(run, *OVERSEER, "--config", config)
     assert status == 1
-    assert text == f'overseer: listen "unix:{path}": another process listens there\n'
+    reason = f"another process listens there: process {daemon.process.pid}"
+    assert text == f'overseer: listen "unix:{path}": {reason}\n'
     with daemon.unix_client(path) as client:
         assert echo(client) == ["hello", 0]
     assert daemon.stop() == 0

@@ -135,7 +135,7 @@ class Handler:
         return {"default": self.default, **params}
 
     def create_worker(
-        self, task_id: str, params: Mapping[str, str], events: WorkerEvents
+        self, task_id: str, params: Mapping[str, str], events: WorkerEvents, *, attempt: int
     ) -> Worker:
         worker = Worker(events)
         self.workers.append(worker)

@@ -110,7 +110,7 @@ class FakeHandler:
         return params
 
     def create_worker(
-        self, task_id: str, params: Mapping[str, str], events: WorkerEvents
+        self, task_id: str, params: Mapping[str, str], events: WorkerEvents, *, attempt: int
     ) -> Worker:
         self.workers.append(FakeWorker(events))
         return self.workers[-1]

@@ -30,7 +30,10 @@ def handler(config: str, keys: str = "{}") -> ExecHandler:
     action = load_config(text, "c.yaml", {}, built_in_drivers().check).actions["a"]
     clock = Clock()
     services = DriverServices(
-        spawner=ProcessSpawner(clock), clock=clock, environment={"HOME": "/home/me", "LANG": "C"}
+        spawner=ProcessSpawner(clock),
+        clock=clock,
+        environment={"HOME": "/home/me", "LANG": "C"},
+        instance="me",
     )
     return ExecFactory().create(action, services)
 
@@ -41,7 +44,7 @@ class Silent:
 
 def spec_of(handler: ExecHandler, params: dict[str, str]):
     """Return what a run with these parameters would spawn."""
-    worker = handler.create_worker("task", handler.validate(params), Silent())
+    worker = handler.create_worker("task", handler.validate(params), Silent(), attempt=2)
     assert isinstance(worker, ProcessWorker)
     return worker._spec
 
@@ -140,6 +143,24 @@ def test_a_secret_is_not_described() -> None:
     }
 
 
+OWN = {
+    "OVERSEER_TASK_ID": "task",
+    "OVERSEER_ACTION": "a",
+    "OVERSEER_ATTEMPT": "2",
+    "OVERSEER_INSTANCE": "me",
+}
+
+
+def test_what_a_child_is_told_of_itself() -> None:
+    """A configuration may say otherwise, but not of what it is recognised by; a NUL has no place in it."""
+    own = handler("{entrypoint: p, env: {OVERSEER_ACTION: mine, OVERSEER_INSTANCE: x}}")
+    worker = own.create_worker("a\0b", own.validate({}), Silent(), attempt=0)
+    assert isinstance(worker, ProcessWorker)
+    env = worker._spec.env
+    assert (env["OVERSEER_ACTION"], env["OVERSEER_INSTANCE"]) == ("mine", "me")
+    assert (env["OVERSEER_TASK_ID"], env["OVERSEER_ATTEMPT"]) == ("a\ufffdb", "0")
+
+
 def test_the_environment_of_a_child(tmp_path: Path) -> None:
     """The daemon's own, then the file's, then the action's, each over the one before."""
     file = tmp_path / "variables"
@@ -148,9 +169,9 @@ def test_the_environment_of_a_child(tmp_path: Path) -> None:
         handler(f"{{entrypoint: p, env_file: {file}, env: {{QUOTED: 'c[[.x]]', NEW: n}}}}"),
         {"x": "!"},
     )
-    assert spec.env == {"HOME": "/home/me", "LANG": "de_DE", "QUOTED": "c!", "NEW": "n"}
+    assert spec.env == {"HOME": "/home/me", "LANG": "de_DE", "QUOTED": "c!", "NEW": "n", **OWN}
     cleared = spec_of(handler("{entrypoint: p, clear_env: true, env: {A: b}}"), {})
-    assert cleared.env == {"A": "b"}
+    assert cleared.env == {"A": "b", **OWN}
 
 
 def test_a_bad_environment_file_names_its_line(tmp_path: Path) -> None:
@@ -177,7 +198,7 @@ def test_a_template_that_fails_is_an_answer() -> None:
     """The start is refused with the place of the template."""
     action = handler("{entrypoint: p, command: ['[[ slice .x 9 ]]'], parameters: {x: {}}}")
     with pytest.raises(ValidationError, match=r"command\[0\]: template line 1"):
-        action.create_worker("task", action.validate({"x": "short"}), Silent())
+        action.create_worker("task", action.validate({"x": "short"}), Silent(), attempt=0)
 
 
 def test_what_holds_for_any_driver_is_passed_on() -> None:

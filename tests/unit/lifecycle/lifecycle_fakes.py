@@ -328,7 +328,7 @@ class FakeHandler:
         return {"seconds": "1", **params}
 
     def create_worker(
-        self, task_id: str, params: Mapping[str, str], events: WorkerEvents
+        self, task_id: str, params: Mapping[str, str], events: WorkerEvents, *, attempt: int
     ) -> FakeWorker:
         if self.broken:
             raise RuntimeError("the driver is broken")
