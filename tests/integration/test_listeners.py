@@ -322,6 +322,7 @@ async def test_websocket_end_to_end(listen: Listen, tmp_path: Path, kind: str) -
     connections = make_site(
         websocket_factory=server,
         documents={},
+        look_ups={},
         ready=lambda: True,
         admit=AccessRules().admit,
         connections=4,

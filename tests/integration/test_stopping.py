@@ -523,9 +523,12 @@ actions:
     with daemon.client() as client:
         got = run(client, "variables")
         assert {"FROM_FILE=file", "BOTH=action", "PARAM=<a b>", "INHERITED=yes"} <= set(got)
-        assert sorted(run(client, "cleared", value="$(id)")) == [
+        cleared = sorted(run(client, "cleared", value="$(id)"))
+        assert [line for line in cleared if not line.startswith("OVERSEER_TASK_ID=")] == [
             "BOTH=action",
             "FROM_FILE=file",
+            "OVERSEER_ACTION=cleared",
+            "OVERSEER_ATTEMPT=0",
             "PARAM=<$(id)>",
         ]
         assert run(client, "place", folder=folder.name) == [
