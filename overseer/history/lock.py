@@ -24,6 +24,11 @@ class DatabaseLock:
         self.instance = _known_id(f"{path}.lock") or os.urandom(16).hex()
         self._descriptor: int | None = None
 
+    @property
+    def held(self) -> bool:
+        """Whether this process has the lock."""
+        return self._descriptor is not None
+
     def take(self) -> None:
         """Take the lock.
 

@@ -105,22 +105,14 @@ class HistoryRecorder:
         :raises HistoryError: when it is of no use to this program at all, or another overseer uses it.
         """
         try:
-            self._lock.take()
-        except OSError as error:
-            if error.errno != errno.ENOENT:  # told below
-                self._log.warn(
-                    "{path}.lock cannot be written: {reason}; nothing keeps another overseer from using"
-                    " the same database",
-                    path=self.path,
-                    reason=error.strerror,
-                )
-        try:
             await self._prepare()
+        except HistoryError:
+            raise
         except store.SchemaError as error:
             await self._disconnect()
             raise HistoryError(f'db "{self.path}": {error}') from None
         except Exception as error:
-            if isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError):
+            if isinstance(error, IsADirectoryError | NotADirectoryError):
                 raise HistoryError(f'db "{self.path}": {error.strerror}') from None
             await self._failed(error)
         self._prune_soon(0.0)
@@ -202,13 +194,31 @@ class HistoryRecorder:
         return True
 
     async def _prepare(self) -> None:
-        """Open the database and find out how its runs are numbered."""
+        """Open the database and find out how its runs are numbered.
+
+        A folder that is not there yet, of a volume that is mounted late for instance, is waited for.
+        """
+        if not self._lock.held:
+            self._take_lock()
         if self._pool is None:
             await self._elsewhere(store.create_file, self.path)
             self._pool = self._connect()
         self._offset, lost = await self._run(_prepare, self.path, self._offset is None)
         if lost:
             self._log.warn("{count} runs of an earlier overseer were lost", count=lost)
+
+    def _take_lock(self) -> None:
+        try:
+            self._lock.take()
+        except OSError as error:
+            # Without a folder there can be no database either, which is told.
+            if error.errno != errno.ENOENT and not self.failing:
+                self._log.warn(
+                    "{path}.lock cannot be written: {reason}; nothing keeps another overseer from using"
+                    " the same database",
+                    path=self.path,
+                    reason=error.strerror,
+                )
 
     def _connect(self) -> ConnectionPool:
         return ConnectionPool(

@@ -375,11 +375,26 @@ def test_tables_of_a_newer_version(launch: Callable[..., Daemon], tmp_path: Path
     )
 
 
-def test_a_folder_that_is_not_there(launch: Callable[..., Daemon]) -> None:
+def test_a_folder_that_is_not_there_yet(launch: Callable[..., Daemon], tmp_path: Path) -> None:
+    """It may be of a volume that is mounted later: tasks go on, and all is written then."""
+    daemon = launch(HISTORY.replace("history.db", "volume/history.db"))
+    daemon.wait_for_log("cannot write the history volume/history.db: .*No such file or directory")
+    with daemon.client() as client:
+        client.run("true", task_id="before")
+        (tmp_path / "volume").mkdir()
+        daemon.wait_for_log("can be written again; 0 changes")
+        assert [run["task_id"] for run in runs(client)] == ["before"]
+    second = launch(HISTORY.replace("history.db", "volume/history.db"), ready=False)
+    assert second.process.wait(20) == 1
+    second.wait_for_log("it is in use by another overseer")
+
+
+def test_a_folder_where_the_file_should_be(launch: Callable[..., Daemon], tmp_path: Path) -> None:
     """A mistake in the configuration is told at once."""
-    daemon = launch(HISTORY.replace("history.db", "no/such/folder/history.db"), ready=False)
+    (tmp_path / "history.db").mkdir()
+    daemon = launch(HISTORY, ready=False)
     assert daemon.process.wait(20) == 1
-    daemon.wait_for_log('db "no/such/folder/history.db": No such file or directory')
+    daemon.wait_for_log('db "history.db": Is a directory')
 
 
 def test_a_file_of_another_program(launch: Callable[..., Daemon], tmp_path: Path) -> None:

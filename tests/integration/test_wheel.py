@@ -44,7 +44,8 @@ def test_wheel_holds_what_it_should(dist: Path) -> None:
     source = {
         str(path.relative_to(CHECKOUT))
         for folder in ("overseer", "twisted")
-        for path in (CHECKOUT / folder).rglob("*.py")
+        for pattern in ("*.py", "*.sql")
+        for path in (CHECKOUT / folder).rglob(pattern)
     }
     packed = {name for name in names if ".dist-info/" not in name}
     assert packed == source | {"overseer/py.typed"}
