@@ -1,0 +1,135 @@
+"""A daemon that is killed at any moment under load: the next one finds everything in order."""
+
+import random
+import re
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
+from typing import Any
+
+import pytest
+from conftest import Client, Daemon, Message, is_alive
+
+CONFIG = """
+db: history.db
+listen: "127.0.0.1:0"
+actions:
+  sh:
+    type: exec
+    task_pool: {size: 12, queue_size: 50}
+    retry: {restart_on: failure, restart_delay: 5ms, error_threshold: 3}
+    config:
+      entrypoint: sh
+      command: ["-c", "[[.script]]"]
+      parameters: {script: {}}
+"""
+SCRIPTS = (
+    "exit 0",
+    "exit 3",
+    "seq 2000",
+    "sleep 0.05; exit 7",
+    "setsid sleep 1000 & sleep 1000",
+    "sleep 1000",
+)
+STUBBORN = "trap '' TERM; setsid sleep 1000 & sleep 1000"
+EVERY_SO_MANY = 4
+"""One kill in so many leaves stubborn processes, which cost the next daemon a grace."""
+TOLD_FOR = 0.2
+"""Seconds after which what was told must survive."""
+
+
+class Load(threading.Thread):
+    """A client that starts, stops and restarts until the daemon is gone.
+
+    :ivar exits: when each ``exited`` came, with its task, process id and exit code.
+    """
+
+    def __init__(
+        self, daemon: Daemon, number: int, chance: random.Random, scripts: Sequence[str]
+    ) -> None:
+        super().__init__(daemon=True)
+        self.exits: list[tuple[float, str, int, int]] = []
+        self._daemon = daemon
+        self._number = number
+        self._chance = chance
+        self._scripts = scripts
+
+    def run(self) -> None:
+        with suppress(Exception), self._daemon.client() as client:
+            for step in range(10**6):
+                self._step(client, step)
+
+    def _step(self, client: Client, step: int) -> None:
+        name = f"{self._number}-{step}"
+        earlier = f"{self._number}-{self._chance.randrange(step + 1)}"
+        script = self._chance.choice(self._scripts)
+        client.send(type="start", action="sh", task_id=name, params={"script": script})
+        if step % 2:
+            kind = self._chance.choice(["stop", "restart"])
+            client.send(type=kind, task_id=earlier, grace="0s")
+        client.send(type="list", action="nothing", id=name)
+        while (message := client.receive()).get("id") != name or message["type"] != "tasks":
+            if message["type"] == "exited":
+                self.exits.append(
+                    (
+                        time.monotonic(),
+                        message["task_id"],
+                        message["pid"],
+                        message["exit_code"],
+                    )
+                )
+
+
+def all_runs(client: Client) -> list[Message]:
+    """Page through the whole history."""
+    found: list[Message] = []
+    answer: dict[str, Any] = {"next": ""}
+    while "next" in answer:
+        answer = client.ask(type="history", limit=1000, before=answer["next"])
+        found += answer["runs"]
+    return found
+
+
+@pytest.mark.parametrize("kills", [3, pytest.param(100, marks=pytest.mark.slow)])
+def test_killed_at_any_moment(launch: Callable[..., Daemon], kills: int) -> None:
+    """What was told for 200 ms is in the history, nothing is shown running, and nothing goes on."""
+    seed = random.SystemRandom().getrandbits(64)
+    print("seed:", seed)
+    chance = random.Random(seed)
+    told: set[tuple[str, int, int]] = set()
+    daemon = launch(CONFIG)
+    for kill in range(kills):
+        scripts = SCRIPTS if kill % EVERY_SO_MANY else (*SCRIPTS, STUBBORN)
+        load = [
+            Load(daemon, 10 * kill + number, random.Random(seed + kill), scripts)
+            for number in (1, 2)
+        ]
+        for client in load:
+            client.start()
+        threading.Event().wait(chance.uniform(0.0, 1.0))
+        below = daemon.descendants()
+        moment = time.monotonic()
+        daemon.process.kill()
+        daemon.process.wait()
+        for client in load:
+            client.join()
+            told |= {tuple(rest) for at, *rest in client.exits if at < moment - TOLD_FOR}
+        daemon = launch(CONFIG)
+        ready = time.monotonic()
+        while left := {pid for pid in below if is_alive(pid)}:
+            assert time.monotonic() < ready + 6, left
+    with daemon.client() as client:
+        runs = all_runs(client)
+    assert {run["state"] for run in runs} <= {"exited", "lost", "failed", "cancelled"}
+    shown = {(r["task_id"], r["pid"], r["exit_code"]) for r in runs if r["state"] == "exited"}
+    assert told
+    assert told <= shown
+    assert not re.search("damaged|cannot write", daemon.log)
+    assert daemon.stop() == 0
+    with closing(sqlite3.connect(daemon.folder / "history.db")) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    print(
+        f"{len(runs)} runs, {len(told)} exits told, {sum(r['state'] == 'lost' for r in runs)} lost"
+    )
