@@ -29,8 +29,9 @@ from overseer.eventlog import EventLog, LogFile
 from overseer.interfaces import OwnNetworks
 from overseer.lifecycle import views
 from overseer.lifecycle.journal import Journal
+from overseer.lifecycle.retention import Retention
 from overseer.lifecycle.subscriptions import Sink, Subscriptions
-from overseer.lifecycle.supervisor import Defaults, Retention, Supervisor
+from overseer.lifecycle.supervisor import Defaults, Supervisor
 from overseer.lifecycle.task import Surroundings
 from overseer.listeners import ListenError, listen_all, stop_listening, websocket_url
 from overseer.process import ProcessSpawner, end_survivors

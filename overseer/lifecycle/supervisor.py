@@ -4,18 +4,15 @@ Decides what a request does to which task. Who runs and who waits is decided in 
 one task in ``machine.py``; what clients are told of all this is put into words in ``views.py``.
 """
 
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Literal
 
 import attrs
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall
 
 from overseer.core.metrics import Counters
 from overseer.core.pool import (
     Admitted,
-    Change,
     Pools,
     PoolSettings,
     Queued,
@@ -27,14 +24,16 @@ from overseer.core.retry import Layer, PartialRetryPolicy, effective_policy
 from overseer.core.ring import RingBuffer
 from overseer.core.task import State, TaskRecord
 from overseer.drivers.interfaces import IActionHandler, ValidationError
+from overseer.lifecycle.admission import Admission
 from overseer.lifecycle.announcements import Announcements
+from overseer.lifecycle.duplicates import Duplicates
 from overseer.lifecycle.journal import History
+from overseer.lifecycle.retention import FinishedTasks, Retention
 from overseer.lifecycle.subscriptions import EVERY_TASK, Subscriber
 from overseer.lifecycle.task import Assignment, Starter, Surroundings, Task
 from overseer.protocol.batch import Batch
 
 OnDuplicate = Literal["error", "attach", "replace"]
-_MICROSECONDS = 1_000_000
 MAX_TASK_ID_SIZE = 512
 """Characters; an id is repeated in every message of its task."""
 
@@ -45,16 +44,6 @@ class RequestError(Exception):
 
     message: str
     existing_task_id: str | None = None
-
-
-@attrs.frozen(kw_only=True)
-class Retention:
-    """What is kept: events and bytes a task to replay; finished tasks, by number and age in seconds."""
-
-    replay_buffer: int = 100
-    replay_bytes: int = 256 * 1024
-    finished_count: int = 1000
-    finished_age: float = 24 * 3600.0
 
 
 @attrs.frozen(kw_only=True)
@@ -87,25 +76,19 @@ class Supervisor:
         self.pools = Pools(
             self.defaults.pool, {name: handler.pool for name, handler in actions.items()}
         )
+        self._admission = Admission(self.pools, surroundings.clock, self)
         self._surroundings = surroundings
         self._retention = retention
         self._new_id = new_id
         self._tasks: dict[str, Task] = {}
         self._alive: dict[str, Task] = {}
         """Tasks that run, wait or have leftovers: what a shutdown waits for."""
-        self._finished: dict[str, Task] = {}
-        self._tickets: dict[str, Ticket] = {}
-        """Of all tasks that hold a slot or wait for one."""
-        self._unslotted: set[str] = set()
-        """Tasks that wait to restart and have given back their slot."""
-        self._admitted: deque[Ticket] = deque()
-        """Tasks that have their slots and are about to begin."""
-        self._admitting = False
-        self._duplicates: dict[tuple[str, tuple[str, ...]], str] = {}
+        self._finished = FinishedTasks(
+            surroundings.clock, surroundings.now, retention, self._forget
+        )
+        self._duplicates = Duplicates()
         self._replacements: dict[str, tuple[Starter, Callable[[], object]]] = {}
         """Starts that wait until the task in their way is gone."""
-        self._prune_timer: IDelayedCall | None = None
-        self._expiry_timer: IDelayedCall | None = None
         self._ended: Deferred[None] | None = None
 
     # ------------------------------------------------------------------------------------- requests
@@ -150,7 +133,7 @@ class Supervisor:
             task = self._new_task(task_id, assignment.handler)
         self._enter(task)
         task.assign(assignment, self._subscribed(starter, task_id))
-        self._note_duplicate(task)
+        self._duplicates.add(task)
         self._follow(task, ticket, answer)
         return task_id
 
@@ -175,7 +158,7 @@ class Supervisor:
         answer = self._ask_for_slot(ticket)
         self._enter(task)
         task.assign(assignment, starter)
-        self._note_duplicate(task)
+        self._duplicates.add(task)
         self._follow(task, ticket, answer)
 
     def reset(self, task_id: str, starter: Starter) -> None:
@@ -195,7 +178,7 @@ class Supervisor:
         answer = self._ask_for_slot(ticket)
         self._enter(task)
         task.renew(assignment, starter)
-        self._note_duplicate(task)
+        self._duplicates.add(task)
         self._follow(task, ticket, answer)
 
     def stop(self, task_id: str, grace: float | None = None) -> None:
@@ -254,7 +237,7 @@ class Supervisor:
         """
         if action is not None:
             self.handler(action)
-        self._carry_out(self.pools.set_limits(action, settings))
+        self._admission.set_limits(action, settings)
 
     def reconfigure(
         self, actions: Mapping[str, IActionHandler], defaults: Defaults, retention: Retention
@@ -269,8 +252,8 @@ class Supervisor:
         self.defaults = defaults
         self._retention = retention
         pools = {name: handler.pool for name, handler in actions.items()}
-        self._carry_out(self.pools.reconfigure(defaults.pool, pools))
-        self._prune()
+        self._admission.reconfigure(defaults.pool, pools)
+        self._finished.keep(retention)
 
     def purge(self, action: str | None) -> int:
         """Let none of an action's tasks wait any more, or none at all; return how many that were.
@@ -279,7 +262,7 @@ class Supervisor:
         """
         if action is not None:
             self.handler(action)
-        tickets = self.pools.purge(action)
+        tickets = self._admission.purge(action)
         for ticket in tickets:
             self._dequeue(ticket, "purged")
         return len(tickets)
@@ -320,14 +303,15 @@ class Supervisor:
         """
         if self._ended is None:
             self._ended = Deferred()
-            for ticket in self.pools.purge():  # first, or they get the slots that now become free
+            for ticket in self._admission.purge(
+                None
+            ):  # first, or they get the slots that now become free
                 self._dequeue(ticket, "shutdown")
             for task in list(self._alive.values()):
                 if not task.record.finished:
                     self._stop(task, None, "shutdown")
-            for timer in (self._prune_timer, self._expiry_timer):
-                if timer is not None and timer.active():
-                    timer.cancel()
+            self._finished.close()
+            self._admission.close()
             self._check_ended()
         ended: Deferred[None] = Deferred()
         self._ended.addBoth(lambda _: ended.callback(None))
@@ -355,7 +339,7 @@ class Supervisor:
         """Count a task that has finished; its slot is free once nothing of it is alive."""
         record = task.record
         self.counters.ended(record.action, errored=record.state == "errored")
-        self._forget_duplicate(task)
+        self._duplicates.remove(task)
         if task.given_up:
             # It would hold up a shutdown for ever.
             self._alive.pop(record.task_id, None)
@@ -374,7 +358,7 @@ class Supervisor:
     def task_failed_to_start(self, task: Task, reason: str) -> None:
         """Forget a task that never ran, keep one that did; one that had waited is told to all."""
         task_id = task.record.task_id
-        self._forget_duplicate(task)
+        self._duplicates.remove(task)
         self.tell_waits_no_more(task, "failed")
         if task.record.last_started_at is None:
             self._alive.pop(task_id, None)
@@ -383,7 +367,7 @@ class Supervisor:
 
     def leftovers_gone(self, task: Task) -> None:
         """Let others run instead of what was left of a run, when its task was started again before."""
-        self._admit(self.pools.leftovers_gone(task.record.task_id))
+        self._admission.leftovers_gone(task.record.task_id)
 
     def task_gone(self, task: Task) -> None:
         """Count a task out once it has finished and nothing of it is alive, and let others run instead.
@@ -395,20 +379,17 @@ class Supervisor:
         if task.alive:
             return
         if not task.record.finished:
-            if task.gives_back_slot and task_id in self._tickets:
+            if task.gives_back_slot and self._admission.holds(task_id):
                 task.gives_back_slot = False
-                self._unslotted.add(task_id)
-                self._free_slot(task_id)
+                self._admission.give_back_slot(task_id)
             return
-        self._unslotted.discard(task_id)
-        self._free_slot(task_id)
+        self._admission.release(task_id)
         if self._tasks.get(task_id) is task:
             self._alive.pop(task_id, None)
             if task.dequeued:
                 self._forget(task_id)
             elif task.record.state == "stopped":
-                self._finished[task_id] = task
-                self._prune()
+                self._finished.add(task)
         if task_id in self._replacements:
             self._replace(task_id)
         self._check_ended()
@@ -417,42 +398,53 @@ class Supervisor:
         """Let a task run again whose next run is due, or that was ended for a surplus."""
         task_id = task.record.task_id
         task.gives_back_slot = False
-        if task.record.state != "queued" and task_id not in self._unslotted:
+        if task.record.state != "queued" and not self._admission.is_without_slot(task_id):
             task.admit()
             return
-        self._unslotted.discard(task_id)
         ticket = Ticket(task_id, task.record.action, self._surroundings.now())
-        requeued = self.pools.requeue(ticket, self._surroundings.clock.seconds())
-        self._tickets[task_id] = ticket
+        requeued = self._admission.return_to_queue(ticket)
         task.enqueue()
         # Put back before it began, it never ceased to wait in the eyes of clients.
         if ticket not in requeued.admitted and not task.told_queued:
             self._tell_queued(task, requeued.position, task.starter)
-        self._admit(requeued.admitted)
-        self._watch_expiry()
+        self._admission.admit(requeued.admitted)
+        self._admission.watch_expiry()
 
     # ------------------------------------------------------------------------------- slots and queues
 
+    def begin(self, task_id: str) -> None:
+        """See :class:`~overseer.lifecycle.admission.AdmissionOwner`."""
+        self._tasks[task_id].admit()
+
+    def expired(self, ticket: Ticket) -> None:
+        """See :class:`~overseer.lifecycle.admission.AdmissionOwner`."""
+        self._dequeue(ticket, "expired")
+
+    def end_surplus(self, surplus: Iterable[Surplus]) -> None:
+        """See :class:`~overseer.lifecycle.admission.AdmissionOwner`."""
+        for one in surplus:
+            requeue = one.excess.action == "requeue" and self._ended is None
+            task = self._tasks[one.task_id]
+            if not task.record.finished:  # else what is left of it is on its way out
+                task.stop(one.excess.grace or None, requeue=requeue)
+
     def _ask_for_slot(self, ticket: Ticket) -> Admitted | Queued:
-        # With a ticket its last run's leftovers are still ending.
-        held = self._tickets.pop(ticket.task_id, None)
-        admit = self.pools.admit if held is None else self.pools.admit_again
-        answer = admit(ticket, self._surroundings.clock.seconds())
+        answer = self._admission.ask(ticket)
         if isinstance(answer, Rejected):
             raise RequestError(f"pool rejected task: {answer.reason}")
-        self._tickets[ticket.task_id] = ticket
         return answer
 
     def _follow(self, task: Task, ticket: Ticket, answer: Admitted | Queued) -> None:
         if isinstance(answer, Admitted):
             task.admit()
-            self._end_surplus(answer.surplus)
+            self.end_surplus(answer.surplus)
             return
         task.enqueue()
         self._tell_queued(task, answer.position, task.starter)
         if answer.displaced is not None:
+            self._admission.forget(answer.displaced)
             self._dequeue(answer.displaced, "displaced")
-        self._watch_expiry()
+        self._admission.watch_expiry()
 
     def _stop(self, task: Task, grace: float | None, reason: str) -> None:
         task_id = task.record.task_id
@@ -460,76 +452,31 @@ class Supervisor:
         if state == "queued":
             self._leave_queue(task, reason)
             return
-        if task_id in self._tickets:
-            self.pools.leaving(task_id)
+        self._admission.leaving(task_id)
         task.stop(grace)
         if state == "errored":
             self.task_gone(task)
 
     def _leave_queue(self, task: Task, reason: str) -> None:
         try:
-            ticket = self.pools.withdraw(task.record.task_id)
+            ticket = self._admission.withdraw(task.record.task_id)
         except KeyError:
             # It would wait once its last run is gone. Nobody was told that it does: its exit is its end.
             task.wait_no_more()
         else:
             self._dequeue(ticket, reason)
 
-    def _free_slot(self, task_id: str) -> None:
-        if self._tickets.pop(task_id, None) is not None:
-            self._admit(self.pools.release(task_id))
-
-    def _admit(self, tickets: Iterable[Ticket]) -> None:
-        # One after the other, not one within the other: of a long queue each may fail at once, and thereby
-        # give its slot to the next.
-        self._admitted.extend(tickets)
-        if self._admitting:
-            return
-        self._admitting = True
-        try:
-            while self._admitted:
-                self._tasks[self._admitted.popleft().task_id].admit()
-        finally:
-            self._admitting = False
-
-    def _carry_out(self, change: Change) -> None:
-        self._end_surplus(change.surplus)
-        self._admit(change.admitted)
-        self._watch_expiry()
-
-    def _end_surplus(self, surplus: Sequence[Surplus]) -> None:
-        for one in surplus:
-            requeue = one.excess.action == "requeue" and self._ended is None
-            task = self._tasks[one.task_id]
-            if not task.record.finished:  # else what is left of it is on its way out
-                task.stop(one.excess.grace or None, requeue=requeue)
-
     def _dequeue(self, ticket: Ticket, reason: str) -> None:
         """Let a task that the pools know no more leave its queue."""
         task_id = ticket.task_id
         task = self._tasks[task_id]
-        del self._tickets[task_id]
         task.leave_queue(reason)
-        self._forget_duplicate(task)
+        self._duplicates.remove(task)
         self._tell_dequeued(task, reason)
         if not task.record.first_run:  # it had run before and would have run on
             self.counters.ended(ticket.action, errored=False)
         task.dequeued = True
         self.task_gone(task)
-
-    def _watch_expiry(self) -> None:
-        expiry = self.pools.next_expiry()
-        timer, self._expiry_timer = self._expiry_timer, None
-        if timer is not None and timer.active():
-            timer.cancel()
-        if expiry is not None and self._ended is None:
-            clock = self._surroundings.clock
-            self._expiry_timer = clock.callLater(max(expiry - clock.seconds(), 0.0), self._expire)
-
-    def _expire(self) -> None:
-        for ticket in self.pools.expire(self._surroundings.clock.seconds()):
-            self._dequeue(ticket, "expired")
-        self._watch_expiry()
 
     def _tell_queued(self, task: Task, position: int, starter: Starter) -> None:
         self.counters.enqueued += 1
@@ -576,10 +523,7 @@ class Supervisor:
         return self._assignment(last.action, last.given_params, last.given_policy)
 
     def _duplicate(self, assignment: Assignment) -> Task | None:
-        if not assignment.handler.dedupe_key:
-            return None
-        task_id = self._duplicates.get(_duplicate_key(assignment))
-        return None if task_id is None else self._tasks.get(task_id)
+        return self._tasks.get(self._duplicates.find(assignment) or "")
 
     def _refuse_duplicate(self, assignment: Assignment) -> None:
         existing = self._duplicate(assignment)
@@ -614,19 +558,6 @@ class Supervisor:
         except RequestError as error:
             starter.fail(error.message)
 
-    def _note_duplicate(self, task: Task) -> None:
-        assignment = task.assignment
-        if assignment is not None and assignment.handler.dedupe_key:
-            key = _duplicate_key(assignment)
-            self._duplicates[key] = task.record.task_id
-
-    def _forget_duplicate(self, task: Task) -> None:
-        assignment = task.assignment
-        if assignment is not None and assignment.handler.dedupe_key:
-            key = _duplicate_key(assignment)
-            if self._duplicates.get(key) == task.record.task_id:
-                del self._duplicates[key]
-
     def _subscribed(self, starter: Starter, task_id: str) -> Starter:
         """Subscribe a starter; it is not subscribed any more after its start has failed."""
         subscriber = starter.subscriber
@@ -640,7 +571,7 @@ class Supervisor:
         return attrs.evolve(starter, fail=fail)
 
     def _enter(self, task: Task) -> None:
-        self._finished.pop(task.record.task_id, None)
+        self._finished.remove(task.record.task_id)
         self._alive[task.record.task_id] = task
 
     def _new_task(self, task_id: str, handler: IActionHandler) -> Task:
@@ -661,34 +592,8 @@ class Supervisor:
             if task is not None:
                 task.release()
 
-    def _prune(self) -> None:
-        """Forget the finished tasks that are too many or too old, oldest first."""
-        finished = self._finished
-        while len(finished) > self._retention.finished_count:
-            self._forget(next(iter(finished)))
-        age = int(self._retention.finished_age * _MICROSECONDS)
-        now = self._surroundings.now()
-        while finished:
-            task_id, task = next(iter(finished.items()))
-            left = task.record.last_activity_at + age - now
-            if left > 0:
-                self._prune_in(left / _MICROSECONDS)
-                break
-            self._forget(task_id)
-
-    def _prune_in(self, seconds: float) -> None:
-        if self._ended is None and self._prune_timer is None:
-            # Not for each task at its instant: once a second is exact enough.
-            self._prune_timer = self._surroundings.clock.callLater(
-                max(seconds, 1.0), self._prune_again
-            )
-
-    def _prune_again(self) -> None:
-        self._prune_timer = None
-        self._prune()
-
     def _forget(self, task_id: str) -> None:
-        self._finished.pop(task_id, None)
+        self._finished.remove(task_id)
         self._tasks.pop(task_id, None)
         self.subscriptions.release(task_id)
 
@@ -709,10 +614,3 @@ def _check_task_id(task_id: str) -> None:
         raise RequestError('task_id: "*" stands for every task and names none')
     if len(task_id) > MAX_TASK_ID_SIZE:
         raise RequestError(f"task_id: expected at most {MAX_TASK_ID_SIZE} characters")
-
-
-def _duplicate_key(assignment: Assignment) -> tuple[str, tuple[str, ...]]:
-    # With the names: after a reload the same values may be those of other parameters.
-    names = assignment.handler.dedupe_key
-    values = (assignment.params.get(name, "") for name in names)
-    return assignment.action, (*names, *values)

@@ -14,8 +14,9 @@ from overseer.core.process import Outcome
 from overseer.core.retry import Layer, PartialRetryPolicy
 from overseer.core.worker import WorkerEvents
 from overseer.drivers.interfaces import IActionHandler, ValidationError
+from overseer.lifecycle.retention import Retention
 from overseer.lifecycle.subscriptions import Subscriptions
-from overseer.lifecycle.supervisor import Defaults, RequestError, Retention, Supervisor
+from overseer.lifecycle.supervisor import Defaults, RequestError, Supervisor
 from overseer.lifecycle.task import Starter, Surroundings, Task
 
 # --------------------------------------------------------------------------------- what differs

@@ -20,8 +20,9 @@ from overseer.core.timestamps import format_timestamp
 from overseer.core.tokens import Role
 from overseer.core.worker import Worker, WorkerEvents
 from overseer.drivers.interfaces import IActionHandler, ValidationError
+from overseer.lifecycle.retention import Retention
 from overseer.lifecycle.subscriptions import Subscriptions
-from overseer.lifecycle.supervisor import Defaults, Retention, Supervisor
+from overseer.lifecycle.supervisor import Defaults, Supervisor
 from overseer.lifecycle.task import Surroundings
 from overseer.protocol.fields import fields_of
 from overseer.protocol.messages import (

@@ -15,8 +15,9 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
+from overseer.lifecycle.retention import Retention
 from overseer.lifecycle.subscriptions import Subscriptions
-from overseer.lifecycle.supervisor import Retention, Supervisor
+from overseer.lifecycle.supervisor import Supervisor
 from overseer.lifecycle.task import Surroundings
 from overseer.protocol.batch import Batch
 from overseer.protocol.frames import text_frame

@@ -478,13 +478,13 @@ class World:
         The time at which finished tasks are forgotten does not count.
         """
         supervisor = self.supervisor
-        prune = supervisor._prune_timer
+        prune = supervisor._finished._timer
         kept: dict[str, object] = {
             "timers": [call for call in self.clock.getDelayedCalls() if call is not prune],
             "alive": supervisor._alive,
-            "tickets": supervisor._tickets,
-            "unslotted": supervisor._unslotted,
-            "duplicates": supervisor._duplicates,
+            "tickets": supervisor._admission._tickets,
+            "unslotted": supervisor._admission._unslotted,
+            "duplicates": len(supervisor._duplicates),
             "running": supervisor.pools.info().running,
             "waiting": supervisor.pools.info().queue_depth,
             "unfinished": self.unfinished(),

@@ -10,7 +10,7 @@ from lifecycle_fakes import FakeWorker, World
 
 from overseer.core.process import Outcome
 from overseer.core.retry import PartialRetryPolicy
-from overseer.lifecycle.supervisor import Retention
+from overseer.lifecycle.retention import Retention
 
 CRASH = Outcome(1)
 

@@ -15,8 +15,9 @@ from lifecycle_fakes import FakeWorker, Message, World, refusal
 from overseer.core.pool import PoolSettings
 from overseer.core.process import Outcome
 from overseer.core.retry import PartialRetryPolicy
+from overseer.lifecycle.retention import Retention
 from overseer.lifecycle.subscriptions import EVERY_TASK
-from overseer.lifecycle.supervisor import Defaults, OnDuplicate, Retention
+from overseer.lifecycle.supervisor import Defaults, OnDuplicate
 
 ACTION_OF = {"a": "sleep", "b": "sleep", "c": "sleep", "d": "sleep", "x": "other", "y": "other"}
 TASK_IDS = st.sampled_from(sorted(ACTION_OF))

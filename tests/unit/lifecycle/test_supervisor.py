@@ -22,8 +22,9 @@ from zope.interface.verify import verifyObject
 from overseer.core.process import Outcome
 from overseer.drivers.interfaces import IActionHandler
 from overseer.lifecycle.machine import UNKILLABLE_AFTER
+from overseer.lifecycle.retention import Retention
 from overseer.lifecycle.subscriptions import EVERY_TASK
-from overseer.lifecycle.supervisor import MAX_TASK_ID_SIZE, Retention
+from overseer.lifecycle.supervisor import MAX_TASK_ID_SIZE
 from overseer.protocol.messages import TaskInfo
 
 TERMINATED = Outcome(-1, "SIGTERM")

@@ -18,8 +18,8 @@ from lifecycle_fakes import (
 
 from overseer.core.process import Outcome
 from overseer.lifecycle.machine import DRAIN_DEADLINE, UNKILLABLE_AFTER
+from overseer.lifecycle.retention import Retention
 from overseer.lifecycle.subscriptions import EVERY_TASK
-from overseer.lifecycle.supervisor import Retention
 
 TASK_IDS = st.sampled_from(["a", "b", "c"])
 FINISHED_COUNT = 1
