@@ -29,7 +29,8 @@ from overseer.core.config.kinds import Group, Key, Kind, Later, ListOf, MapOf, S
 from overseer.core.sizes import format_size
 from overseer.core.template.functions import FUNCTIONS
 from overseer.lifecycle import flow, machine, supervisor
-from overseer.process import descriptors, group, pipes
+from overseer.process import descriptors, group, pipes, streams
+from overseer.process import input as process_input
 from overseer.protocol import outbox
 from overseer.protocol.fields import FieldSpec, fields_of
 from overseer.protocol.messages import MESSAGES, REQUESTS, Message, Request, tag_of
@@ -382,9 +383,12 @@ def fixed_values() -> str:
         ("bytes queued for a subscriber, above which it is behind", outbox.BEHIND_SIZE),
         ("bytes of one read of a pipe", pipes.READ_SIZE),
         ("bytes of the last read of a pipe that somebody holds open", pipes.FINAL_READ_SIZE),
+        ("input that may wait for a child to read it", process_input.BUFFER_SIZE),
     ]
     numbers = [
         ("file descriptors of a running task", descriptors.DESCRIPTORS_PER_TASK),
+        ("rows of a terminal before the first `resize`", streams.ROWS),
+        ("columns of a terminal before the first `resize`", streams.COLUMNS),
         ("file descriptors kept back for everything else", descriptors.RESERVED_DESCRIPTORS),
         ("connections of a listener that may wait to be accepted", listeners.BACKLOG),
         ("connections beyond `limits.connections` that get an answer", connection.OVERFLOW),

@@ -9,6 +9,17 @@ import attrs
 Stream = Literal["stdout", "stderr"]
 
 
+def signal_number(name: str) -> int:
+    """Return the number of a signal by its name: ``TERM``, ``SIGTERM``, in any case.
+
+    :raises ValueError: when there is no such signal.
+    """
+    number = signals.Signals.__members__.get(f"SIG{name.upper().removeprefix('SIG')}")
+    if number is None:
+        raise ValueError(f'unknown signal: "{name}"')
+    return int(number)
+
+
 @attrs.frozen(kw_only=True)
 class ProcessSpec:
     """Everything that is needed to spawn one child process.
@@ -16,7 +27,8 @@ class ProcessSpec:
     ``argv[0]`` is the program, looked up in the child's own ``PATH`` when it has no slash.
     ``env`` is the whole environment of the child: nothing is added to it.
     ``rlimits`` maps names as in ``prlimit(1)`` (``nofile``, ``as``, ``cpu`` ...) to ``(soft, hard)``,
-    ``None`` standing for "unlimited".
+    ``None`` standing for "unlimited". With ``pty`` stdin, stdout and stderr are a terminal, the controlling
+    one, whatever ``stdin`` says; all output is stdout then.
     """
 
     argv: tuple[str, ...]
@@ -28,6 +40,8 @@ class ProcessSpec:
     nice: int | None = None
     rlimits: Mapping[str, tuple[int | None, int | None]] = attrs.field(factory=dict)
     stop_signal: int = signals.SIGTERM
+    stdin: Literal["null", "pipe"] = "null"
+    pty: bool = False
 
 
 @attrs.frozen

@@ -9,9 +9,14 @@ through :class:`WorkerEvents` and obeys through :class:`Worker`. The order of ev
 Events never arrive from inside the call to :meth:`Worker.start`, nor from another thread.
 """
 
+from collections.abc import Callable
 from typing import Protocol
 
 from overseer.core.process import Outcome, Stream
+
+
+class WorkerError(Exception):
+    """A worker cannot do what it is asked; the text says why, to the client that asked."""
 
 
 class WorkerEvents(Protocol):
@@ -62,3 +67,50 @@ class Worker(Protocol):
 
     def close_output(self) -> None:
         """Stop waiting for whoever still holds the pipes: read what is there, then ``drained``."""
+
+    def write_input(
+        self, data: bytes, taken: Callable[[], object], lost: Callable[[str], object]
+    ) -> None:
+        """Give the worker something to read, after what it was given before.
+
+        One call follows, perhaps at once: ``taken`` when it has taken all of ``data`` (its pipe, if it is a
+        process), or ``lost`` with the reason for which it never will.
+
+        :raises WorkerError: when it reads nothing, or has too much to read already.
+        """
+
+    def end_input(self) -> None:
+        """Tell the worker that nothing follows what it was given to read."""
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the whole group.
+
+        :raises WorkerError: when it knows no signals, or has ended.
+        """
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Change the size of the worker's terminal.
+
+        :raises WorkerError: when it has none.
+        """
+
+
+class Uninteractive:
+    """The part of a :class:`Worker` that reads nothing, has no terminal and knows no signals."""
+
+    def write_input(
+        self, data: bytes, taken: Callable[[], object], lost: Callable[[str], object]
+    ) -> None:
+        """See :class:`Worker`."""
+        raise WorkerError("input: the task takes none")
+
+    def end_input(self) -> None:
+        """See :class:`Worker`."""
+
+    def signal(self, number: int) -> None:
+        """See :class:`Worker`."""
+        raise WorkerError("signal: the task is no process")
+
+    def resize(self, rows: int, columns: int) -> None:
+        """See :class:`Worker`."""
+        raise WorkerError("resize: the task has no terminal")

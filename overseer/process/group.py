@@ -67,6 +67,11 @@ class ProcessGroup:
             self._signal(self._stop_signal)
         self._kill_within(grace)
 
+    def signal(self, number: int) -> None:
+        """Send any signal to all, while the leader has not been reaped."""
+        if self._led:
+            self._signal(number)
+
     def kill(self) -> None:
         """Send SIGKILL to all that is left."""
         if self._gone:

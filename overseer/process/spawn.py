@@ -24,6 +24,7 @@ from twisted.internet.interfaces import IReactorFDSet, IReactorFromThreads, IRea
 
 from overseer.core.process import ProcessSpec
 from overseer.process.command import command_for, failure_reason
+from overseer.process.streams import open_streams, take_terminal
 
 #: How long :meth:`ProcessSpawner.close` waits for slow execs, in seconds.
 CLOSE_TIMEOUT = 1.0
@@ -39,13 +40,14 @@ class IProcessReactor(IReactorFDSet, IReactorFromThreads, IReactorTime):
 class Child:
     """A process that was started: its pid, and descriptors that now belong to the receiver.
 
-    ``stdout`` and ``stderr`` are the read ends, non-blocking. ``pidfd`` is ``None`` where there
-    is none.
+    ``stdin`` is the write end, ``stdout`` and ``stderr`` are the read ends, non-blocking; of a terminal
+    the first two are its one end. What there is none of is ``None``.
     """
 
     pid: int
+    stdin: int | None
     stdout: int
-    stderr: int
+    stderr: int | None
     pidfd: int | None
 
 
@@ -155,15 +157,14 @@ class ProcessSpawner:
     def _start(self, spec: ProcessSpec) -> Child:
         command = command_for(spec)
         with contextlib.ExitStack() as on_error:
-            stdout, child_stdout = _pipe(on_error)
-            stderr, child_stderr = _pipe(on_error)
-            with self._limited_descriptors(max(child_stdout, child_stderr)):
+            streams = open_streams(spec, on_error)
+            with self._limited_descriptors(streams.highest):
                 process = subprocess.Popen(
                     command.argv,
                     bufsize=0,
-                    stdin=subprocess.DEVNULL,
-                    stdout=child_stdout,
-                    stderr=child_stderr,
+                    stdin=streams.child_stdin,
+                    stdout=streams.child_stdout,
+                    stderr=streams.child_stderr,
                     # All are close-on-exec: see seal_inherited_descriptors.
                     close_fds=False,
                     cwd=spec.cwd,
@@ -176,15 +177,17 @@ class ProcessSpawner:
                     # signals become so at the exec.
                     restore_signals=True,
                     start_new_session=True,
+                    # Rules out vfork, which is why only those with a terminal have it. It runs last, in a
+                    # child with one thread and no lock to wait for.
+                    preexec_fn=take_terminal if spec.pty else None,  # noqa: PLW1509
                 )
             self._unreaped[process.pid] = process
             pidfd = self._open_pidfd(process.pid) if self._use_pidfd else None
             on_error.pop_all()
-        os.close(child_stdout)
-        os.close(child_stderr)
+        streams.close_child_side()
         if "nofile" not in spec.rlimits:
             self._limit_descriptors_of(process.pid)
-        return Child(process.pid, stdout, stderr, pidfd)
+        return Child(process.pid, streams.stdin, streams.stdout, streams.stderr, pidfd)
 
     def _open_pidfd(self, pid: int) -> int:
         try:
@@ -233,12 +236,3 @@ class ProcessSpawner:
             soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
             if soft != self._descriptor_limit:
                 resource.prlimit(pid, resource.RLIMIT_NOFILE, (self._descriptor_limit, hard))
-
-
-def _pipe(on_error: contextlib.ExitStack) -> tuple[int, int]:
-    """Return a pipe with a non-blocking read end; ``on_error`` closes it."""
-    read_end, write_end = os.pipe()
-    on_error.callback(os.close, read_end)
-    on_error.callback(os.close, write_end)
-    os.set_blocking(read_end, False)
-    return read_end, write_end

@@ -5,16 +5,19 @@ delays ``drained``, not ``exited``.
 """
 
 import os
+from collections.abc import Callable
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from overseer.core.process import Outcome, ProcessSpec, Stream
-from overseer.core.worker import WorkerEvents
+from overseer.core.worker import WorkerError, WorkerEvents
 from overseer.process.exits import ExitWatch, PidfdWatch, ThreadWatch
 from overseer.process.group import ProcessGroup
+from overseer.process.input import InputPipe, TerminalInput
 from overseer.process.pipes import OutputPipe
 from overseer.process.spawn import Child, ProcessSpawner
+from overseer.process.streams import set_window_size
 
 
 class ProcessWorker:
@@ -34,6 +37,7 @@ class ProcessWorker:
         self._events = events
         self._clock = clock
         self._pipes: tuple[OutputPipe, ...] = ()
+        self._input: InputPipe | None = None
         self._group: ProcessGroup | None = None
         self._pid = -1
         self._paused = False
@@ -75,16 +79,45 @@ class ProcessWorker:
         """Deliver what is in the pipes, close them and report ``drained``, all in the next turn."""
         self._clock.callLater(0, self._close_pipes)
 
+    def write_input(
+        self, data: bytes, taken: Callable[[], object], lost: Callable[[str], object]
+    ) -> None:
+        """Write to stdin. ``taken`` says that the pipe has it; more than 1 MiB may not wait for that."""
+        if self._input is None:
+            raise WorkerError("input: the action's configuration has no `stdin: pipe`")
+        self._input.write(data, taken, lost)
+
+    def end_input(self) -> None:
+        """Close stdin once all is written; in a terminal type the character for the end of input."""
+        if self._input is not None:
+            self._input.end()
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the whole group: what it leads to is no intentional end."""
+        if self._group is None or self._exited:
+            raise WorkerError("signal: the process has ended")
+        self._group.signal(number)
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Change the size of the terminal."""
+        if not self._spec.pty or self._input is None:
+            raise WorkerError("resize: the action's configuration has no `pty: true`")
+        if self._input.closed:
+            raise WorkerError("resize: the process has closed its terminal")
+        set_window_size(self._input.fileno(), rows, columns)
+
     def _spawned(self, child: Child) -> None:
         reactor = self._spawner.reactor
         self._pid = child.pid
         self._group = ProcessGroup(
             child.pid, self._spec.stop_signal, self._clock, self._leftovers_gone
         )
-        self._pipes = (
-            self._pipe("stdout", child.stdout),
-            self._pipe("stderr", child.stderr),
-        )
+        self._pipes = (self._pipe("stdout", child.stdout),)
+        if child.stderr is not None:
+            self._pipes += (self._pipe("stderr", child.stderr),)
+        if child.stdin is not None:
+            writer = TerminalInput if self._spec.pty else InputPipe
+            self._input = writer(reactor, child.stdin)
         watch: ExitWatch
         if child.pidfd is not None:
             watch = PidfdWatch(reactor, child.pidfd, self._ended)
@@ -116,6 +149,8 @@ class ProcessWorker:
         self._group.leader_reaped()
         self.resume_output()
         self._exited = True
+        if self._input is not None:
+            self._input.close()
         self._events.exited(outcome)
         self._advance()
 
@@ -150,5 +185,5 @@ class ProcessWorker:
             self._events.drained()
         if self._group_gone:
             # They know me: let all go at once, and leave nothing for the garbage collector to stop for.
-            self._pipes, self._group = (), None
+            self._pipes, self._input, self._group = (), None, None
             self._events.gone()
