@@ -17,7 +17,7 @@ from overseer.core.durations import parse_duration
 from overseer.core.pool import PoolSettings
 from overseer.core.retry import PartialRetryPolicy
 from overseer.core.tokens import Role
-from overseer.lifecycle import views
+from overseer.lifecycle import interaction, views
 from overseer.lifecycle.subscriptions import EVERY_TASK
 from overseer.lifecycle.supervisor import RequestError, Supervisor
 from overseer.lifecycle.task import Starter, Task
@@ -30,6 +30,7 @@ from overseer.protocol.messages import (
     Describe,
     Error,
     History,
+    Input,
     Lagged,
     List,
     Manifest,
@@ -44,9 +45,11 @@ from overseer.protocol.messages import (
     Replay,
     Request,
     Reset,
+    Resize,
     Restart,
     RetryPolicy,
     SetPool,
+    Signal,
     Start,
     Stop,
     Subscribe,
@@ -200,6 +203,22 @@ class Session:
 
     def _reset(self, request: Reset) -> None:
         self._supervisor.reset(request.task_id, self._starter(request.id))
+
+    def _input(self, request: Input) -> None:
+        interaction.give_input(
+            self._supervisor.task(request.task_id),
+            request,
+            taken=lambda: self._acknowledge(request.id, request.task_id),
+            lost=lambda reason: self._send(Error(request.id, reason)),
+        )
+
+    def _signal(self, request: Signal) -> None:
+        interaction.send_signal(self._supervisor.task(request.task_id), request)
+        self._acknowledge(request.id, request.task_id)
+
+    def _resize(self, request: Resize) -> None:
+        interaction.resize_terminal(self._supervisor.task(request.task_id), request)
+        self._acknowledge(request.id, request.task_id)
 
     def _list(self, request: List) -> None:
         tasks = self._supervisor.select(
@@ -382,6 +401,9 @@ _HANDLERS: dict[type[Request], Callable[..., None]] = {
     Stop: Session._stop,
     Restart: Session._restart,
     Reset: Session._reset,
+    Input: Session._input,
+    Signal: Session._signal,
+    Resize: Session._resize,
     List: Session._list,
     Replay: Session._replay,
     Subscribe: Session._subscribe,

@@ -56,6 +56,8 @@ from overseer.protocol.messages import (
 _NUL = "\0"
 HIDDEN = "***"
 """What is shown of a secret."""
+TERMINAL = "xterm"
+"""What the child with a terminal is told it is, unless its action says otherwise."""
 MAX_SHOWN = 100
 """Characters of a parameter that an error repeats."""
 
@@ -206,6 +208,8 @@ class ExecHandler:
             nice=config.nice,
             rlimits=config.rlimits,
             stop_signal=config.stop_signal,
+            stdin=config.stdin,
+            pty=config.pty,
         )
         return ProcessWorker(self.spawner, spec, events, self.clock)
 
@@ -233,6 +237,8 @@ class ExecFactory:
         if compiled.problems:
             raise ConfigError(tuple(compiled.problems))
         inherited = {} if config.clear_env else child_environment(services.environment)
+        if config.pty:
+            inherited["TERM"] = TERMINAL  # not the one that the daemon was started in
         return ExecHandler(
             action=action,
             config=config,

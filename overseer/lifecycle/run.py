@@ -80,6 +80,11 @@ class Run:
         self.timed_out = False
         """Whether a time limit ended it."""
 
+    @property
+    def worker(self) -> Worker | None:
+        """What runs, or is being started, until nothing of it is alive."""
+        return self._worker
+
     def start(self, worker: Worker) -> None:
         """Start the worker."""
         self._worker = worker

@@ -16,6 +16,7 @@ from overseer.core.retry import GiveUp, PartialRetryPolicy, RetryAfter, RetryPol
 from overseer.core.ring import RingBuffer
 from overseer.core.task import TaskRecord
 from overseer.core.timestamps import format_timestamp
+from overseer.core.worker import Worker
 from overseer.drivers.interfaces import IActionHandler, ValidationError
 from overseer.lifecycle.journal import Journal
 from overseer.lifecycle.machine import Core, new_machine
@@ -136,6 +137,11 @@ class Task:
     def alive(self) -> bool:
         """Whether a process of the task may be alive."""
         return self._run is not None and self._run.alive
+
+    @property
+    def worker(self) -> Worker | None:
+        """What runs for the task now, from its ``started`` to its ``exited``."""
+        return None if self._run is None or self.record.pid is None else self._run.worker
 
     @property
     def policy(self) -> RetryPolicy | None:

@@ -322,6 +322,41 @@ class Reset(Request, tag="reset"):
     task_id: TaskId
 
 
+class Input(Request, tag="input"):
+    """Give a task something to read: `stdin: pipe` or `pty: true` of its action. `ack` once its pipe has it."""
+
+    operation = "send_input"
+    direct = ("ack",)
+
+    task_id: TaskId
+    data: Annotated[str | None, _field("Text, written as UTF-8.")] = None
+    data_base64: Annotated[str | None, _field("Any bytes, instead of `data`.")] = None
+    eof: Annotated[
+        bool, _field("Nothing follows: its stdin ends; in a terminal Ctrl-D is typed.")
+    ] = False
+
+
+class Signal(Request, tag="signal"):
+    """Send a signal to the process group of a task; what it ends has not ended intentionally."""
+
+    operation = "send_signal"
+    direct = ("ack",)
+
+    task_id: TaskId
+    signal: Annotated[str, _field("Its name, as `HUP` or `SIGUSR1`.")]
+
+
+class Resize(Request, tag="resize"):
+    """Change the size of a task's terminal: `pty: true` of its action."""
+
+    operation = "resize_terminal"
+    direct = ("ack",)
+
+    task_id: TaskId
+    rows: Annotated[int, Meta(ge=1, le=65535, description="Lines of text.")]
+    cols: Annotated[int, Meta(ge=1, le=65535, description="Characters of a line.")]
+
+
 class List(Request, tag="list"):
     """List tasks."""
 
@@ -680,6 +715,9 @@ REQUESTS: tuple[type[Request], ...] = (
     Stop,
     Restart,
     Reset,
+    Input,
+    Signal,
+    Resize,
     List,
     Replay,
     Subscribe,

@@ -5,7 +5,7 @@ Templates stay text here: the driver compiles them, and reports their errors thr
 
 import signal as signals
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 
@@ -13,7 +13,6 @@ from overseer.core.config.kinds import (
     Group,
     Key,
     Kind,
-    Later,
     ListOf,
     MapOf,
     Scalar,
@@ -32,7 +31,7 @@ from overseer.core.config.scalars import (
     octal,
 )
 from overseer.core.config.section import Report, Section
-from overseer.core.process import Stream
+from overseer.core.process import Stream, signal_number
 from overseer.core.sizes import SIZE_PATTERN, parse_size
 from overseer.core.yaml_source import Path, Problem, describe
 
@@ -85,6 +84,8 @@ class ExecConfig:
     nice: int | None
     rlimits: Mapping[str, tuple[int | None, int | None]]
     stop_signal: int
+    stdin: Literal["null", "pipe"]
+    pty: bool
     conditions: Mapping[Stream, str]
     warnings: tuple[Problem, ...] = ()
 
@@ -139,16 +140,14 @@ def _account(section: Section) -> str | int:
 
 
 def _signal(section: Section) -> int:
-    text = section.text or ""
     if isinstance(section.value, int) and not isinstance(section.value, bool):
         if section.value in signals.valid_signals():
             return int(section.value)
         raise UnfitError
-    name = text.upper().removeprefix("SIG")
-    number = signals.Signals.__members__.get(f"SIG{name}")
-    if number is None:
-        raise UnfitError
-    return int(number)
+    try:
+        return signal_number(section.text or "")
+    except ValueError:
+        raise UnfitError from None
 
 
 def _any_case(name: str) -> str:
@@ -350,15 +349,13 @@ EXEC = Group(
             "stdin",
             choice("null", "pipe"),
             default="null",
-            later=Later.REFUSED,
-            description="whether clients may write to the child",
+            description="`pipe`: clients may write to the child by `input`; `null`: it has nothing to read",
         ),
         Key(
             "pty",
             BOOL,
             default=False,
-            later=Later.REFUSED,
-            description="whether the child has a terminal",
+            description="whether the child has a terminal: its stdin, stdout and stderr",
         ),
         Key(
             "output",

@@ -610,7 +610,14 @@ def test_exec_keys():
     assert (config.user, config.group) == ("nobody", 65534)
     assert (config.umask, config.nice) == (0o022, -5)
     assert config.stop_signal == signal.SIGINT
+    assert (config.stdin, config.pty) == ("null", False)
     assert config.section.at("command", 1).text == "1080"
+
+
+def test_stdin_and_pty():
+    config = exec_config("stdin: pipe, pty: true")
+    assert (config.stdin, config.pty) == ("pipe", True)
+    assert exec_config("stdin: ~").stdin == "null"
 
 
 @pytest.mark.parametrize(
@@ -698,9 +705,8 @@ def test_rlimits(text, limits):
          "parameters.m: expected a default or a mapping, got a list"),
         ("entrypoint: p, parameters: {m: {defualt: a}}",
          'parameters.m.defualt: unknown key, did you mean "default"?'),
-        ("entrypoint: p, stdin: pipe", "stdin: not in this version"),
         ("entrypoint: p, stdin: tty", 'stdin: expected one of null, pipe, got "tty"'),
-        ("entrypoint: p, pty: true", "pty: not in this version"),
+        ("entrypoint: p, pty: tty", 'pty: expected true or false, got "tty"'),
         ("entrypoint: p, stdout_condition: 'false', output: {stdout: {condition: 'true'}}",
          'stdout_condition: "false" disagrees with output.stdout.condition'),
     ],

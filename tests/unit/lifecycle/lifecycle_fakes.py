@@ -13,7 +13,7 @@ from overseer.core.pool import PoolSettings
 from overseer.core.process import Outcome, Stream
 from overseer.core.retry import Layer, PartialRetryPolicy
 from overseer.core.timestamps import format_timestamp
-from overseer.core.worker import WorkerEvents
+from overseer.core.worker import WorkerError, WorkerEvents
 from overseer.drivers.interfaces import IActionHandler, ValidationError
 from overseer.lifecycle.subscriptions import Subscriptions
 from overseer.lifecycle.supervisor import (
@@ -214,7 +214,9 @@ class FakeWorker:
     def __init__(self, task_id: str, params: Mapping[str, str], events: WorkerEvents) -> None:
         self.task_id = task_id
         self.params = params
-        self.calls: list[str | tuple[str, float]] = []
+        self.calls: list[str | tuple[object, ...]] = []
+        self.receipts: list[tuple[Callable[[], object], Callable[[str], object]]] = []
+        self.refusal = ""
         self.phase = "new"
         self._events = events
 
@@ -242,6 +244,26 @@ class FakeWorker:
 
     def close_output(self) -> None:
         self.calls.append("close_output")
+
+    def write_input(
+        self, data: bytes, taken: Callable[[], object], lost: Callable[[str], object]
+    ) -> None:
+        self._interact("write_input", data)
+        self.receipts.append((taken, lost))
+
+    def end_input(self) -> None:
+        self.calls.append("end_input")
+
+    def signal(self, number: int) -> None:
+        self._interact("signal", number)
+
+    def resize(self, rows: int, columns: int) -> None:
+        self._interact("resize", rows, columns)
+
+    def _interact(self, *call: object) -> None:
+        if self.refusal:
+            raise WorkerError(self.refusal)
+        self.calls.append(call)
 
     # ------------------------------------------------------------------------------- what happens
 

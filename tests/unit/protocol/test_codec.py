@@ -278,7 +278,7 @@ def test_a_value_of_the_wrong_type(request_type: type[Request], field: FieldSpec
         )
 
 
-BOUNDS = {"History.limit": (1, 1000)}
+BOUNDS = {"History.limit": (1, 1000), "Resize.rows": (1, 65535), "Resize.cols": (1, 65535)}
 
 
 @pytest.mark.parametrize(("request_type", "field"), FIELDS, ids=field_names)
