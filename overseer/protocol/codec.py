@@ -10,12 +10,13 @@ from typing import Any
 import attrs
 import msgspec
 
-from overseer.core.durations import parse_duration
-from overseer.core.timestamps import parse_timestamp
+from overseer.core.durations import format_duration, parse_duration
+from overseer.core.timestamps import format_timestamp, parse_timestamp
 from overseer.protocol.fields import FieldSpec, fields_of
 from overseer.protocol.messages import REQUESTS, Message, Request, tag_of
 
 encode_message: Callable[[Message], bytes] = msgspec.json.Encoder().encode
+_encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 _ABSENT = (None, "")
 _MAX_SHOWN = 100
@@ -72,6 +73,18 @@ def decode_request(data: bytes) -> Request:
     except _WrongValue as wrong:
         raise BadRequest(request_id, str(wrong)) from None
     return kind(**values)
+
+
+def encode_request(request: Request, request_id: str) -> bytes:
+    """Return the JSON of a request under an id: what :func:`decode_request` reads as the same request."""
+    kind = type(request)
+    values: dict[str, Any] = {"type": tag_of(kind), "id": request_id}
+    for spec in fields_of(kind):
+        value = getattr(request, spec.name)
+        if spec.name != "id" and value is not None and value != spec.default:
+            render = _RENDERERS.get(spec.kind)
+            values[spec.name] = value if render is None else render(value)
+    return _encode(values)
 
 
 def decode_query(kind: type[Request], query: Mapping[str, str]) -> Request:
@@ -195,6 +208,11 @@ _CONVERTERS: dict[str, Callable[[FieldSpec, Any, str], Any]] = {
     "duration": _duration,
     "map": _map,
     "struct": _struct,
+}
+# Instants and durations are numbers inside and texts on the wire.
+_RENDERERS: dict[str, Callable[[Any], str]] = {
+    "timestamp": format_timestamp,
+    "duration": format_duration,
 }
 _REQUESTS: dict[str, tuple[type[Request], tuple[FieldSpec, ...]]] = {
     tag_of(kind): (kind, fields_of(kind)) for kind in REQUESTS

@@ -1,0 +1,296 @@
+"""A client of an overseer: requests to await, events to iterate over, one connection that comes back."""
+
+import random
+from collections.abc import Callable
+from typing import Any, Concatenate, ParamSpec, Self
+from weakref import WeakSet
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from overseer.client.backoff import waiting_time
+from overseer.client.errors import ConnectionLost, ConnectionRefused, OverseerError, RequestTimeout
+from overseer.client.follower import Follower, Replayed
+from overseer.client.link import Dial, Link
+from overseer.client.requests import Requests
+from overseer.client.session import ClientSession
+from overseer.client.subscription import Subscription
+from overseer.client.waiting import awaitable
+from overseer.protocol.messages import Message, Replay, Request, Start, tag_of
+
+REQUEST_TIMEOUT = 30.0
+"""Seconds that an answer may take, unless the caller says otherwise."""
+
+_Fields = ParamSpec("_Fields")
+
+
+def _runs(
+    kind: Callable[Concatenate[str, _Fields], Request],
+) -> Callable[Concatenate["Client", _Fields], Subscription]:
+    def run(self: "Client", /, *args: _Fields.args, **fields: _Fields.kwargs) -> Subscription:
+        """Start a task and return its events, the answer to the start first.
+
+        The iteration ends when the task has ended for good: with its last ``exited``, or ``errored`` or
+        ``dequeued``. It raises :class:`~overseer.client.errors.RequestRefused` when the start is refused.
+        Parameters are those of :meth:`start`.
+        """
+        return self._run(kind("", *args, **fields))
+
+    return run
+
+
+class Client(Requests):
+    """One client of an overseer; :func:`~overseer.client.connect` makes it.
+
+    :param dial: makes a connection.
+    :param timeout: seconds for an answer; None waits for ever.
+    :param reconnect: whether a lost connection is made again.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        dial: Dial,
+        *,
+        timeout: float | None = REQUEST_TIMEOUT,
+        reconnect: bool = True,
+    ) -> None:
+        self._reactor = reactor
+        self._dial = dial
+        self._timeout = timeout
+        self._reconnects = reconnect
+        self._session = ClientSession(self._unknown)
+        self._link: Link | None = None
+        self._attempt = 0
+        self._wait: IDelayedCall | None = None
+        self._closed = False
+        self._error: OverseerError | None = None
+        self._behind: WeakSet[Subscription] = WeakSet()
+        self._paused = False
+        self._gone: list[Deferred[None]] = []
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection now."""
+        return self._link is not None
+
+    # ---------------------------------------------------------------------------------------- to be used
+
+    async def request(self, request: Request, *, timeout: float | None = -1) -> Message:
+        """Send a request, whatever its ``id``, and return its answer.
+
+        Without a connection it waits for the next one.
+
+        :param timeout: seconds; None waits for ever. The client's own when it is not given.
+        :raises RequestRefused: with the server's words, when it cannot be done.
+        :raises RequestTimeout: when no answer comes in time.
+        :raises ConnectionLost: when the connection ends before the answer; the request may have been carried
+            out all the same.
+        """
+        return await awaitable(self._ask(request, timeout=timeout))
+
+    async def replay(
+        self, task_id: str, since: int | None = None, since_seq: int | None = None
+    ) -> list[Message]:
+        """Return what can be replayed of a task: its last lines and exits, oldest first."""
+        request = Replay("", task_id, since=since, since_seq=since_seq)
+        replayed = Replayed(task_id)
+        await awaitable(self._ask(request, replayed=replayed))
+        return replayed.events
+
+    def subscribe(
+        self,
+        task_id: str,
+        *,
+        since_seq: int | None = None,
+        epoch: str | None = None,
+        output: bool = True,
+    ) -> Subscription:
+        """Return the events of a task, to iterate over; ``*`` means every task, present and future.
+
+        :param since_seq: begin with the line after this one, as far as it can be replayed; without it, with
+            what happens from now on.
+        :param epoch: the numbering that ``since_seq`` belongs to, from an earlier ``subscribed``.
+        :param output: ``False`` leaves the lines out.
+        """
+        subscription = self._subscription(task_id, since_seq=since_seq, epoch=epoch, output=output)
+        if self._closed:
+            subscription._end(self._error)
+        else:
+            self._session.follow(subscription._follower)
+        return subscription
+
+    async def unsubscribe(self, task_id: str) -> None:
+        """End every subscription of this client to a task."""
+        for follower in self._session.followers_of(task_id):
+            self._session.unfollow(follower)
+            follower.ended(None)
+
+    run = _runs(Start)
+
+    async def close(self) -> None:
+        """End the connection. What is waited for fails, every iteration ends."""
+        self._finish(None)
+        if self._link is not None:
+            gone: Deferred[None] = Deferred()
+            self._gone.append(gone)
+            self._link.close()
+            await awaitable(gone)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        await self.close()
+
+    # ------------------------------------------------------------------------------- from the connection
+
+    def received(self, payloads: list[bytes]) -> None:
+        """See :class:`~overseer.client.link.Receiver`."""
+        self._attempt = 0
+        self._session.receive(payloads)
+        self._regulate()
+
+    def lost(self, reason: str) -> None:
+        """See :class:`~overseer.client.link.Receiver`."""
+        self._link = None
+        self._paused = False
+        gone, self._gone = self._gone, []
+        for waiting in gone:
+            waiting.callback(None)
+        if self._closed:
+            return
+        self._session.disconnected(reason)
+        if self._reconnects:
+            self._log.info("the connection was lost: {reason}", reason=reason)
+            self._connect_later()
+        else:
+            self._finish(ConnectionLost(reason))
+
+    # -------------------------------------------------------------------------------------------- helpers
+
+    async def _connect(self) -> None:
+        link = await self._dial(self)
+        if self._closed:
+            link.close()
+            return
+        self._link = link
+        self._session.connected(link.send)
+
+    def _connect_later(self) -> None:
+        self._attempt += 1
+        seconds = waiting_time(self._attempt, random.random())
+        self._wait = self._reactor.callLater(seconds, self._reconnect)
+
+    def _reconnect(self) -> None:
+        self._wait = None
+        Deferred.fromCoroutine(self._try_again()).addErrback(
+            lambda failure: self._log.failure("no attempt to connect any more", failure)
+        )
+
+    async def _try_again(self) -> None:
+        try:
+            await self._connect()
+        except ConnectionRefused as error:
+            if self._closed:
+                return
+            if error.permanent:
+                self._finish(error)
+            else:
+                self._connect_later()
+
+    def _finish(self, error: OverseerError | None) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        self._error = error
+        if self._wait is not None:
+            self._wait.cancel()
+            self._wait = None
+        self._session.close(error)
+
+    def _ask(
+        self,
+        request: Request,
+        *,
+        timeout: float | None = -1,
+        replayed: Replayed | None = None,
+        follower: Follower | None = None,
+    ) -> Deferred[Message]:
+        answer: Deferred[Message] = Deferred(lambda _: give_up(None))
+        expiry: IDelayedCall | None = None
+
+        def answered(message: Message | OverseerError) -> None:
+            if expiry is not None and expiry.active():
+                expiry.cancel()
+            if isinstance(message, OverseerError):
+                answer.errback(message)
+            else:
+                answer.callback(message)
+
+        def give_up(error: OverseerError | None) -> None:
+            if expiry is not None and expiry.active():
+                expiry.cancel()
+            self._session.forget(request_id)
+            self._regulate()
+            if error is not None:
+                answer.errback(error)
+
+        if self._closed:
+            answer.errback(self._error or ConnectionLost("the client is closed"))
+            return answer
+        seconds = self._timeout if timeout == -1 else timeout
+        request_id = self._session.ask(request, answered, follower=follower, replayed=replayed)
+        if seconds is not None and not answer.called:
+            name = tag_of(type(request))
+            error = RequestTimeout(f"{name}: no answer within {seconds:g} seconds")
+            expiry = self._reactor.callLater(seconds, give_up, error)
+        self._regulate()  # an answer may stand behind what is not read
+        return answer
+
+    def _run(self, request: Request) -> Subscription:
+        subscription = self._subscription("", until_end=True)
+
+        def refused(failure: Failure) -> None:
+            if isinstance(failure.value, OverseerError):
+                subscription._end(failure.value)
+
+        self._ask(request, follower=subscription._follower).addErrback(refused)
+        return subscription
+
+    def _subscription(self, task_id: str, **follower: Any) -> Subscription:
+        return Subscription(
+            task_id,
+            regulate=self._reading_changed,
+            # Maybe by the garbage collector, in whatever thread.
+            abandoned=lambda follower: self._reactor.callFromThread(self._abandon, follower),
+            **follower,
+        )
+
+    def _abandon(self, follower: Follower) -> None:
+        self._session.unfollow(follower)
+        self._regulate()
+
+    def _reading_changed(self, subscription: Subscription) -> None:
+        if subscription.behind:
+            self._behind.add(subscription)
+        else:
+            self._behind.discard(subscription)
+        self._regulate()
+
+    def _regulate(self) -> None:
+        # While an answer is outstanding all is read: who waits for it may be the one that is behind.
+        paused = bool(self._behind) and not self._session.waiting
+        if self._link is not None and paused != self._paused:
+            self._paused = paused
+            if paused:
+                self._link.pause()
+            else:
+                self._link.resume()
+
+    def _unknown(self, what: str) -> None:
+        self._log.warn("{what}", what=what)

@@ -1,0 +1,157 @@
+"""The events of one task, or of all, as something to iterate over.
+
+Events wait here in the lists that they came in, so that a line costs no turn of the reactor. Whoever takes
+them too slowly makes the client stop reading.
+"""
+
+import weakref
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from typing import Self
+
+from twisted.internet.defer import Deferred
+
+from overseer.client.errors import OverseerError
+from overseer.client.follower import Follower
+from overseer.client.waiting import awaitable
+from overseer.protocol.messages import Message, Subscribed
+
+MOST_WAITING = 64
+"""Lists of events that may wait for a reader; each is at most what one read of the connection gave."""
+
+
+class Subscription:
+    """What happens to a task, in its order: an async iterator over messages.
+
+    It ends when it is closed, or when nobody refers to it any more; and with an
+    :class:`~overseer.client.errors.OverseerError` when nothing more can come.
+
+    :param regulate: told whenever :attr:`behind` may have changed.
+    :param abandoned: told when it is closed or nobody refers to it any more; from any thread.
+    """
+
+    def __init__(
+        self,
+        task_id: str,
+        *,
+        since_seq: int | None = None,
+        epoch: str | None = None,
+        output: bool = True,
+        until_end: bool = False,
+        regulate: Callable[["Subscription"], object],
+        abandoned: Callable[[Follower], object],
+    ) -> None:
+        # The session must not keep this alive.
+        itself = weakref.ref(self)
+
+        def deliver(events: list[Message]) -> None:
+            subscription = itself()
+            if subscription is not None:
+                subscription._take(events)
+
+        def begun(answer: Subscribed) -> None:
+            subscription = itself()
+            if subscription is not None:
+                subscription.subscribed = answer
+
+        def ended(error: OverseerError | None) -> None:
+            subscription = itself()
+            if subscription is not None:
+                subscription._end(error)
+
+        self._follower = Follower(
+            task_id,
+            deliver=deliver,
+            begun=begun,
+            ended=ended,
+            since_seq=since_seq,
+            epoch=epoch,
+            output=output,
+            until_end=until_end,
+        )
+        self._regulate = regulate
+        self._abandoned = abandoned
+        self._waiting: deque[list[Message]] = deque()
+        self._wanted: Deferred[None] | None = None
+        self._ended = False
+        self._error: OverseerError | None = None
+        self.subscribed: Subscribed | None = None
+        """What the server answered last: where its lines begin and end, and their epoch."""
+
+    @property
+    def task_id(self) -> str:
+        """The task; ``*`` for every one."""
+        return self._follower.task_id
+
+    @property
+    def last_seq(self) -> int:
+        """The number of the last line that came."""
+        return self._follower.last_seq
+
+    @property
+    def behind(self) -> bool:
+        """Whether so much waits to be taken that no more should be read."""
+        return len(self._waiting) > MOST_WAITING
+
+    def close(self) -> None:
+        """End the iteration, and the subscription if nobody else here follows the task."""
+        if not self._ended:
+            self._end(None)
+            self._waiting.clear()
+            self._abandoned(self._follower)
+            self._regulate(self)
+
+    async def __aiter__(self) -> AsyncIterator[Message]:
+        async for events in self.batches():
+            for event in events:
+                yield event
+
+    async def batches(self) -> AsyncIterator[list[Message]]:
+        """Iterate over lists of events: all that have come since the last one was taken."""
+        while True:
+            while not self._waiting:
+                if self._ended:
+                    if self._error is not None:
+                        raise self._error
+                    return
+                self._wanted = Deferred(self._unwanted)
+                await awaitable(self._wanted)
+            waiting = self._waiting
+            events = (
+                waiting.popleft() if len(waiting) == 1 else [e for some in waiting for e in some]
+            )
+            waiting.clear()
+            self._regulate(self)
+            yield events
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if not self._ended:
+            self._abandoned(self._follower)
+
+    def _unwanted(self, _cancelled: Deferred[None]) -> None:
+        self._wanted = None
+
+    def _take(self, events: list[Message]) -> None:
+        if self._ended:
+            return
+        self._waiting.append(events)
+        if self._wanted is not None:
+            self._wake()
+        elif self.behind:
+            self._regulate(self)
+
+    def _end(self, error: OverseerError | None) -> None:
+        self._ended = True
+        self._error = error
+        self._wake()
+
+    def _wake(self) -> None:
+        wanted, self._wanted = self._wanted, None
+        if wanted is not None:
+            wanted.callback(None)

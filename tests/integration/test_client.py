@@ -1,0 +1,126 @@
+"""The client library against a real daemon, over every transport."""
+
+import functools
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_twisted
+from conftest import DEADLINE, SHELL, Daemon
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+
+from overseer.client import (
+    Client,
+    ConnectionRefused,
+    RequestRefused,
+    Unauthorized,
+    connect,
+)
+from overseer.protocol.messages import Exited, Message, Output, Started
+
+
+def twisted(test: Callable[..., Any]) -> Callable[..., Any]:
+    """Run a coroutine function as a test, within the deadline."""
+
+    @functools.wraps(test)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        return Deferred.fromCoroutine(test(*args, **kwargs)).addTimeout(DEADLINE, reactor)
+
+    return pytest_twisted.ensureDeferred(run)
+
+
+def script(text: str) -> dict[str, str]:
+    return {"script": text}
+
+
+def lines(events: list[Message]) -> list[str]:
+    return [event.data for event in events if isinstance(event, Output)]
+
+
+async def everything(events: Any) -> list[Message]:
+    return [event async for event in events]
+
+
+Connect = Callable[..., Awaitable[Client]]
+
+
+@pytest.fixture(params=["tcp", "unix", "stdio"])
+def connected(request: Any, launch: Callable[..., Daemon], tmp_path: Path) -> Connect:
+    """Connect over each transport."""
+    if request.param == "stdio":
+        config = tmp_path / "stdio.yaml"
+        config.write_text(SHELL)
+        address = f"stdio:{config}"
+    else:
+        socket = tmp_path / "overseer.sock"
+        daemon = launch(SHELL.replace('"127.0.0.1:0"', f'["127.0.0.1:0", "unix:{socket}"]'))
+        address = daemon.url if request.param == "tcp" else f"unix:{socket}"
+    return functools.partial(connect, address, reactor=reactor)
+
+
+@twisted
+async def test_a_task_from_start_to_end(connected: Connect) -> None:
+    """What a task prints and how it ends comes in order, and the iteration ends with it."""
+    async with await connected() as client:
+        events = await everything(client.run("sh", params=script("echo one; echo two >&2; exit 3")))
+        started, *output, exited = events
+        assert isinstance(started, Started)
+        assert [(line.stream, line.data) for line in output] == [
+            ("stdout", "one"),
+            ("stderr", "two"),
+        ]
+        assert isinstance(exited, Exited)
+        assert exited.exit_code == 3
+        (task,) = (await client.list()).tasks
+        assert (task.task_id, task.state) == (started.task_id, "stopped")
+
+
+@twisted
+async def test_start_follow_stop_replay(connected: Connect) -> None:
+    """The requests of a day: each is answered by what its message says."""
+    async with await connected() as client:
+        started = await client.start("sh", "ticker", script("seq 3; exec sleep 100"))
+        assert isinstance(started, Started)
+        ticks: list[Message] = []
+        async for event in client.subscribe("ticker", since_seq=0):
+            ticks.append(event)
+            if lines([event]) == ["3"]:
+                break
+        assert lines(ticks) == ["1", "2", "3"]
+        async with client.subscribe("ticker") as events:
+            assert (await client.stop("ticker", grace=1)).task_id == "ticker"
+            async for event in events:
+                assert isinstance(event, Exited)
+                assert event.intentional
+                break
+        assert lines(await client.replay("ticker", since_seq=2)) == ["3"]
+
+
+@twisted
+async def test_refusals_carry_the_words_of_the_server(connected: Connect) -> None:
+    """An error is an exception with the server's text, also where a task is only followed."""
+    async with await connected() as client:
+        with pytest.raises(RequestRefused, match=r'^unknown action: "nope"$'):
+            await client.start("nope")
+        with pytest.raises(RequestRefused, match=r'^unknown action: "nope"$'):
+            await everything(client.run("nope"))
+        with pytest.raises(RequestRefused, match="since_seq"):
+            await everything(client.subscribe("*", since_seq=3))
+
+
+@twisted
+async def test_no_connection_comes_with_a_hint(
+    launch: Callable[..., Daemon], tmp_path: Path
+) -> None:
+    """Nobody there, the wrong token, no token: the exception says what to look at."""
+    with pytest.raises(ConnectionRefused, match="is the overseer running"):
+        await connect(f"unix:{tmp_path}/nobody.sock", reactor=reactor)
+    daemon = launch(SHELL + "auth: {tokens: [{name: me, token: 0123456789abcdef}]}\n")
+    with pytest.raises(Unauthorized, match="it wants a token"):
+        await connect(daemon.url, reactor=reactor)
+    with pytest.raises(Unauthorized, match=r"not one of auth\.tokens"):
+        await connect(daemon.url, token="0123456789abcdeg", reactor=reactor)
+    async with await connect(daemon.url, token="0123456789abcdef", reactor=reactor) as client:
+        assert (await client.list()).tasks == []
