@@ -23,7 +23,7 @@ from overseer.core.config import Changes, Config, keep_until_restart
 from overseer.core.history import HistoryError
 from overseer.core.listen import StdioAddress, parse_listen, reaches_beyond_loopback
 from overseer.core.tokens import Identity
-from overseer.drivers.interfaces import DriverServices, IActionHandler
+from overseer.drivers.interfaces import Action, DriverServices
 from overseer.drivers.registry import Drivers, built_in_drivers
 from overseer.eventlog import EventLog, LogFile
 from overseer.interfaces import OwnNetworks
@@ -166,9 +166,9 @@ class OverseerService(Service):
             return
         changes = Changes.between(self.config, config)
         config = keep_until_restart(self.config, config)
-        handlers, access = self._handlers(config), self._access_rules(config)
+        actions, access = self._actions_of(config), self._access_rules(config)
         self.config, self._access = config, access
-        self.supervisor.reconfigure(handlers, _defaults(config), _retention(config))
+        self.supervisor.reconfigure(actions, _defaults(config), _retention(config))
         self._log.info("the configuration was reloaded: {changes}", changes=str(changes))
         for key in changes.waiting:
             self._log.warn('"{key}" has changed and needs a restart', key=key)
@@ -185,8 +185,9 @@ class OverseerService(Service):
         )
 
     def _tell_warnings(self) -> None:
-        handlers = self.supervisor.actions.values()
-        for warning in (*self.config.warnings, *(w for h in handlers for w in h.warnings)):
+        actions = self.supervisor.actions.values()
+        of_drivers = (warning for action in actions for warning in action.warnings)
+        for warning in (*self.config.warnings, *of_drivers):
             self._log.warn("{warning}", warning=str(warning))
 
     async def _start(self) -> None:
@@ -270,10 +271,10 @@ class OverseerService(Service):
             },
         )
 
-    def _handlers(self, config: Config) -> Mapping[str, IActionHandler]:
-        """Return the handlers of ``config``: those that there are where nothing has changed for them."""
+    def _actions_of(self, config: Config) -> Mapping[str, Action]:
+        """Return the actions of ``config``: those that there are where nothing has changed for them."""
         before = self.config
-        # A child inherits no variable of a token: with other ones every handler has another environment.
+        # A child inherits no variable of a token: with other ones every action has another environment.
         same_environment = config.token_variables == before.token_variables
         kept = {
             name: self.supervisor.actions[name]
@@ -282,8 +283,8 @@ class OverseerService(Service):
         }
         others = {name: config.actions[name] for name in config.actions if name not in kept}
         made = self._drivers.create_actions(others, self._services(config))
-        handlers = {**kept, **made}
-        return {name: handlers[name] for name in config.actions}
+        actions = {**kept, **made}
+        return {name: actions[name] for name in config.actions}
 
     def _trusted_networks(self) -> str:
         if self.config.trusted_cidrs:

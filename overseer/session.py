@@ -305,7 +305,7 @@ class Session:
             task = views.task_metrics(supervisor.task(request.task_id), supervisor.now())
             self._send(MetricsResponse(request.id, task=task))
         elif request.action is not None:
-            supervisor.handler(request.action)
+            supervisor.action(request.action)
             action = views.action_metrics(counters.of(request.action))
             self._send(MetricsResponse(request.id, action=action))
         else:
@@ -359,7 +359,7 @@ class Session:
         if action is None:
             pools = {name: views.pool_info(supervisor, name) for name in supervisor.actions}
         else:
-            supervisor.handler(action)
+            supervisor.action(action)
         pool = views.pool_info(supervisor, action)
         self._send(PoolInfoResponse(id=request_id, action=action, pool=pool, pools=pools))
 

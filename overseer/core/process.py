@@ -28,7 +28,8 @@ class ProcessSpec:
     ``env`` is the whole environment of the child: nothing is added to it.
     ``rlimits`` maps names as in ``prlimit(1)`` (``nofile``, ``as``, ``cpu`` ...) to ``(soft, hard)``,
     ``None`` standing for "unlimited". With ``pty`` stdin, stdout and stderr are a terminal, the controlling
-    one, whatever ``stdin`` says; all output is stdout then.
+    one, whatever ``stdin`` says; all output is stdout then. What comes from ``dropped`` streams is read and
+    told to nobody.
     """
 
     argv: tuple[str, ...]
@@ -42,6 +43,7 @@ class ProcessSpec:
     stop_signal: int = signals.SIGTERM
     stdin: Literal["null", "pipe"] = "null"
     pty: bool = False
+    dropped: frozenset[Stream] = frozenset()
 
 
 @attrs.frozen

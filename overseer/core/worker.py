@@ -6,7 +6,8 @@ through :class:`WorkerEvents` and obeys through :class:`Worker`. The order of ev
     spawned -> output* -> exited -> output* -> drained -> gone     (``closed`` a stream: before drained)
     spawn_failed                                  (and nothing else)
 
-Events never arrive from inside the call to :meth:`Worker.start`, nor from another thread.
+Exactly one of ``spawned`` and ``spawn_failed`` comes. No event arrives from inside the call that starts a
+worker, nor from another thread.
 """
 
 from collections.abc import Callable
@@ -46,9 +47,6 @@ class WorkerEvents(Protocol):
 
 class Worker(Protocol):
     """What can be asked of a worker."""
-
-    def start(self) -> None:
-        """Begin. Exactly one of ``spawned`` and ``spawn_failed`` follows."""
 
     def terminate(self, grace: float) -> None:
         """Ask the whole group to end; what is left of it after ``grace`` seconds is killed.

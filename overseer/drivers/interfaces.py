@@ -1,60 +1,42 @@
-"""What a driver is: the interfaces between overseer and whatever runs an action."""
+"""What a driver is: everything between overseer and whatever runs an action.
 
-from collections.abc import Collection, Mapping, Sequence
+A driver is an :class:`ActionHandlerFactory`. It makes an :class:`ActionHandler` for each action of its type,
+which starts a worker for each run. What the configuration says of any action, whatever its driver, is no
+business of a handler: an :class:`Action` has both.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any, ClassVar
 
 import attrs
 from twisted.internet.interfaces import IReactorTime
-from zope.interface import Attribute, Interface
 
-from overseer.core.config import ActionConfig, Problem, Section
+from overseer.core.config import (
+    ActionConfig,
+    ConfigError,
+    Kind,
+    Parameter,
+    Problem,
+    Section,
+)
 from overseer.core.filtering import Select
-from overseer.core.pool import PoolSettings
+from overseer.core.pool import PoolLimits
 from overseer.core.process import Stream
-from overseer.core.retry import Layer
+from overseer.core.retry import RetryPolicy
 from overseer.core.worker import Worker, WorkerEvents
 from overseer.process import ProcessSpawner
-from overseer.protocol.messages import ActionInfo
+from overseer.protocol import messages
+from overseer.protocol.messages import ActionInfo, ParamSpec
+
+PoolConfig = PoolLimits
+"""What an action says of its pool: sticky-overseer's name of it."""
+HIDDEN = "***"
+"""What is shown of a secret."""
 
 
 class ValidationError(ValueError):
     """The parameters of a start do not fit; the text names the parameter."""
-
-
-class IActionHandler(Interface):
-    """One configured action."""
-
-    stop_grace: float = Attribute("Seconds between SIGTERM and SIGKILL when a stop does not say.")
-    hold: bool = Attribute("Whether a child may be held while every subscriber is behind.")
-    replay_buffer: int | None = Attribute("Events kept a task; None for the daemon's default.")
-    timeout: float = Attribute("Most seconds of a run; 0 = unlimited.")
-    idle_timeout: float = Attribute("Most seconds without output; 0 = unlimited.")
-    retry: Layer = Attribute("What the action says of restarts; False puts away what is global.")
-    pool: PoolSettings = Attribute("What the action says of its pool.")
-    dedupe_key: Sequence[str] = Attribute("Parameters of which one set of values runs only once.")
-    filters: Mapping[Stream, Select] = Attribute(
-        "What is kept of each stream; all where none is named."
-    )
-    secrets: Collection[str] = Attribute("Parameters whose values are never shown.")
-    warnings: Sequence[object] = Attribute("What the operator should know, each by its ``str()``.")
-
-    def describe() -> ActionInfo:
-        """Return what ``describe`` and the manifest tell of the action."""
-
-    def validate(params: Mapping[str, str]) -> Mapping[str, str]:
-        """Return the parameters that a start works with, defaults added.
-
-        :raises ValidationError: when they do not fit.
-        """
-
-    def create_worker(
-        task_id: str, params: Mapping[str, str], events: WorkerEvents, *, attempt: int
-    ) -> Worker:
-        """Return a worker for one run with validated parameters; it is started by the caller.
-
-        ``attempt`` counts the automatic restarts of the task up to this run: 0 for a start.
-
-        :raises ValidationError: when the parameters cannot be rendered.
-        """
 
 
 @attrs.frozen(kw_only=True)
@@ -71,16 +53,158 @@ class DriverServices:
     instance: str = ""
 
 
-class IActionHandlerFactory(Interface):
-    """A driver: makes the handlers of all actions of its type."""
+@attrs.frozen(kw_only=True)
+class WorkerCallbacks:
+    """Where one run reports to, and what it needs of the daemon: what a handler passes on to its worker.
 
-    type: str = Attribute("The name that `type:` in the configuration calls it by.")
+    ``attempt`` counts the automatic restarts of the task up to this run: 0 for a start.
+    """
 
-    def check(config: Section) -> Sequence[Problem]:
-        """Return everything that is wrong with the driver's part of an action."""
+    events: WorkerEvents
+    services: DriverServices
+    action: str
+    attempt: int = 0
 
-    def create(action: ActionConfig, services: DriverServices) -> IActionHandler:
-        """Return the handler of one configured action.
+
+class ActionHandler(ABC):
+    """One configured action of a driver; :meth:`start` is all that a driver must write.
+
+    :cvar parameters: what a client may or must give.
+    :cvar filters: what is kept of each stream; all where none is named.
+    :cvar warnings: what the operator should know, each by its ``str()``.
+    """
+
+    parameters: Mapping[str, Parameter] = {}
+    filters: Mapping[Stream, Select] = {}
+    warnings: Sequence[object] = ()
+
+    @property
+    def secrets(self) -> Collection[str]:
+        """Parameters whose values are never shown."""
+        return frozenset(name for name, spec in self.parameters.items() if spec.secret)
+
+    def describe(self) -> ActionInfo:
+        """Return what clients are told of the action.
+
+        Its name, type, pool, retry policy and ``dedupe_key`` are overseer's to tell, and put in there.
+        """
+        params = {
+            name: ParamSpec(
+                default=HIDDEN if spec.secret and spec.default else spec.default,
+                validate=spec.validate,
+                description=spec.description or None,
+            )
+            for name, spec in self.parameters.items()
+        }
+        return ActionInfo(
+            name="",
+            type="",
+            params=params or None,
+            task_pool=messages.PoolConfig(limit=0, excess=messages.ExcessConfig()),
+            retry=messages.RetryPolicy(),
+        )
+
+    def validate(self, params: Mapping[str, str]) -> Mapping[str, str]:
+        """Return the parameters that a start works with, defaults added.
+
+        :raises ValidationError: when they do not fit.
+        """
+        values = dict(params)
+        for name, spec in self.parameters.items():
+            if name in values:
+                continue
+            if spec.default is None:
+                raise ValidationError(f'parameter "{name}" is required')
+            values[name] = spec.default
+        return values
+
+    @abstractmethod
+    def start(self, task_id: str, params: Mapping[str, str], callbacks: WorkerCallbacks) -> Worker:
+        """Start one run with parameters that ``validate`` has returned; what becomes of it, it reports.
+
+        :raises ValidationError: when it cannot be started with these parameters.
+        """
+
+
+class DriverConfig(Mapping[str, Any]):
+    """The ``config`` of an action as its driver gets it: a mapping that knows where in the file it stands.
+
+    :ivar section: the place in the configuration file.
+    :ivar warnings: what the operator should know of the keys.
+    """
+
+    def __init__(
+        self, section: Section, values: Mapping[str, Any], warnings: Sequence[Problem] = ()
+    ) -> None:
+        self.section = section
+        self.warnings = tuple(warnings)
+        self._values = values
+
+    def __getitem__(self, key: str) -> Any:
+        return self._values[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def error(self, text: str, *path: str | int) -> ConfigError:
+        """Return the error, to be raised, that names the file and the line of the value at ``path``."""
+        return ConfigError((self.section.problem(path, text),))
+
+
+class ActionHandlerFactory(ABC):
+    """A driver: makes the handlers of all actions of its type.
+
+    :cvar type: the name that ``type:`` in the configuration calls it by.
+    :cvar keys: what ``config:`` may hold. It is read by this table, and every mistake is told, before anything
+        is made; without one the driver gets what is written.
+    """
+
+    type: ClassVar[str]
+    keys: ClassVar[Kind | None] = None
+
+    @abstractmethod
+    def create(
+        self,
+        config: DriverConfig,
+        name: str,
+        retry: RetryPolicy | None,
+        pool: PoolConfig,
+        dedupe_key: Sequence[str],
+    ) -> ActionHandler:
+        """Return the handler of the action ``name``. It starts nothing: a check of a configuration asks, too.
+
+        ``retry`` and ``pool`` are what the action itself says, in seconds: overseer acts on them, whether or
+        not the driver looks at them.
 
         :raises overseer.core.config.ConfigError: naming every key that does not fit.
         """
+
+
+@attrs.frozen(kw_only=True)
+class Action:
+    """One configured action: what the configuration says of it, and the handler of its driver."""
+
+    settings: ActionConfig
+    handler: ActionHandler
+    services: DriverServices
+    warnings: Sequence[object] = ()
+
+    @property
+    def name(self) -> str:
+        """What a start calls it."""
+        return self.settings.name
+
+    def start(
+        self, task_id: str, params: Mapping[str, str], events: WorkerEvents, *, attempt: int
+    ) -> Worker:
+        """Start one run that reports to ``events``, though not before this returns.
+
+        :raises ValidationError: when it cannot be started with these parameters.
+        """
+        callbacks = WorkerCallbacks(
+            events=events, services=self.services, action=self.name, attempt=attempt
+        )
+        return self.handler.start(task_id, params, callbacks)

@@ -2,15 +2,22 @@
 
 from collections.abc import Iterable, Mapping
 
-from overseer.core.config import ActionConfig, Problem, Section
+from overseer.core.config import ActionConfig, ConfigError, Kind, Problem, read_keys
+from overseer.core.retry import PartialRetryPolicy, effective_policy
 from overseer.drivers.exec import ExecFactory
-from overseer.drivers.interfaces import DriverServices, IActionHandler, IActionHandlerFactory
+from overseer.drivers.interfaces import (
+    Action,
+    ActionHandler,
+    ActionHandlerFactory,
+    DriverConfig,
+    DriverServices,
+)
 
 
 class Drivers:
     """The factories that a daemon makes its actions with."""
 
-    def __init__(self, factories: Iterable[IActionHandlerFactory]) -> None:
+    def __init__(self, factories: Iterable[ActionHandlerFactory]) -> None:
         self._factories = {factory.type: factory for factory in factories}
 
     @property
@@ -18,31 +25,63 @@ class Drivers:
         """The registered types, sorted."""
         return tuple(sorted(self._factories))
 
-    def check(self, action: Section) -> Iterable[Problem]:
+    @property
+    def keys(self) -> Mapping[str, Kind]:
+        """What the ``config`` of an action may hold, by type, of all drivers that say it."""
+        factories = self._factories.items()
+        return {name: factory.keys for name, factory in factories if factory.keys is not None}
+
+    def check(self, action: ActionConfig) -> Iterable[Problem]:
         """Tell what is wrong with the driver's part of a configured action."""
-        name = action.at("type").value
-        if not isinstance(name, str) or not name:
-            return ()  # told already: every action needs a type
-        factory = self._factories.get(name)
-        if factory is None:
-            known = ", ".join(self.types)
-            return (action.problem(("type",), f'unknown driver "{name}" (there are: {known})'),)
-        config = action.at("config")
-        if config.value is not None and not isinstance(config.value, dict):
-            return ()  # told already
-        return factory.check(config)
+        try:
+            self._handler(action, self._config(action))
+        except ConfigError as error:
+            return error.problems
+        return ()
 
     def create_actions(
         self, actions: Mapping[str, ActionConfig], services: DriverServices
-    ) -> Mapping[str, IActionHandler]:
-        """Return the handlers of configured actions by their names.
+    ) -> Mapping[str, Action]:
+        """Return configured actions with their handlers, by their names.
 
         :raises overseer.core.config.ConfigError: when an action was not checked before and does not fit.
         """
-        return {
-            name: self._factories[action.type].create(action, services)
-            for name, action in actions.items()
-        }
+        return {name: self._create(action, services) for name, action in actions.items()}
+
+    def _create(self, action: ActionConfig, services: DriverServices) -> Action:
+        config = self._config(action)
+        handler = self._handler(action, config)
+        return Action(
+            settings=action,
+            handler=handler,
+            services=services,
+            warnings=(*config.warnings, *handler.warnings),
+        )
+
+    def _factory(self, action: ActionConfig) -> ActionHandlerFactory:
+        factory = self._factories.get(action.type)
+        if factory is None:
+            known = ", ".join(self.types)
+            text = f'unknown driver "{action.type}" (there are: {known})'
+            raise ConfigError((action.config.parent.problem(("type",), text),))
+        return factory
+
+    def _config(self, action: ActionConfig) -> DriverConfig:
+        keys, section = self._factory(action).keys, action.config
+        if keys is None:
+            value = section.value
+            return DriverConfig(section, value if isinstance(value, dict) else {})
+        values, warnings = read_keys(keys, section)
+        return DriverConfig(section, values, warnings)
+
+    def _handler(self, action: ActionConfig, config: DriverConfig) -> ActionHandler:
+        return self._factory(action).create(
+            config,
+            action.name,
+            effective_policy(PartialRetryPolicy(), action.retry, None),
+            action.task_pool.limits(),
+            action.dedupe_key,
+        )
 
 
 def built_in_drivers() -> Drivers:

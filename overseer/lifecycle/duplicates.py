@@ -16,18 +16,18 @@ class Duplicates:
 
     def find(self, assignment: Assignment) -> str | None:
         """Return the id of the task that an assignment would be the duplicate of."""
-        if not assignment.handler.dedupe_key:
+        if not assignment.action.settings.dedupe_key:
             return None
         return self._task_ids.get(_key(assignment))
 
     def add(self, task: Task) -> None:
         """Let other tasks be duplicates of this one from now on."""
-        if task.assignment is not None and task.assignment.handler.dedupe_key:
+        if task.assignment is not None and task.assignment.action.settings.dedupe_key:
             self._task_ids[_key(task.assignment)] = task.record.task_id
 
     def remove(self, task: Task) -> None:
         """Let no task be a duplicate of this one any more."""
-        if task.assignment is not None and task.assignment.handler.dedupe_key:
+        if task.assignment is not None and task.assignment.action.settings.dedupe_key:
             key = _key(task.assignment)
             if self._task_ids.get(key) == task.record.task_id:
                 del self._task_ids[key]
@@ -35,6 +35,6 @@ class Duplicates:
 
 def _key(assignment: Assignment) -> _Key:
     # With the names: after a reload the same values may be those of other parameters.
-    names = assignment.handler.dedupe_key
+    names = assignment.action.settings.dedupe_key
     values = (assignment.params.get(name, "") for name in names)
-    return assignment.action, (*names, *values)
+    return assignment.action.name, (*names, *values)

@@ -9,7 +9,7 @@ from overseer.core.filtering import OutputFilter
 from overseer.core.lines import Block, LineSplitter
 from overseer.core.process import Outcome, Stream
 from overseer.core.worker import Worker
-from overseer.drivers.interfaces import IActionHandler
+from overseer.drivers.interfaces import Action
 from overseer.lifecycle.flow import FlowControl
 from overseer.lifecycle.subscriptions import Subscriber
 from overseer.protocol.batch import OutputEncoder
@@ -48,7 +48,7 @@ class Run:
     def __init__(
         self,
         owner: RunOwner,
-        handler: IActionHandler,
+        action: Action,
         *,
         task_id: str,
         clock: IReactorTime,
@@ -56,14 +56,14 @@ class Run:
         json_lines: bool,
     ) -> None:
         self._owner = owner
-        self._handler = handler
+        self._settings = action.settings
         self._task_id = task_id
         self._clock = clock
         self._line_size = line_size
         self._json_lines = json_lines
         self._worker: Worker | None = None
         self._flow: FlowControl | None = None
-        filters = handler.filters
+        filters = action.handler.filters
         self._filters = {stream: OutputFilter(select) for stream, select in filters.items()}
         self._splitters = {
             # A condition sees a line whole, up to a limit of its own.
@@ -85,12 +85,11 @@ class Run:
         """What runs, or is being started, until nothing of it is alive."""
         return self._worker
 
-    def start(self, worker: Worker) -> None:
-        """Start the worker."""
+    def begin(self, worker: Worker) -> None:
+        """Take on the worker, which was started a moment ago and has told nothing yet."""
         self._worker = worker
-        if self._handler.hold:
+        if self._settings.backpressure == "hold":
             self._flow = FlowControl(self._clock, self)
-        worker.start()
 
     def terminate(self, grace: float) -> None:
         """Ask the worker to end; no time limit counts from now on."""
@@ -134,11 +133,11 @@ class Run:
             self._encoders[stream] = OutputEncoder(
                 self._task_id, pid, stream, self._line_size, json_lines=self._json_lines
             )
-        if self._handler.timeout:
-            self._timeout = self._clock.callLater(self._handler.timeout, self._time_out)
-        if self._handler.idle_timeout:
+        if self._settings.timeout:
+            self._timeout = self._clock.callLater(self._settings.timeout, self._time_out)
+        if self._settings.idle_timeout:
             self._last_output_at = self._clock.seconds()
-            self._watch_idleness(self._handler.idle_timeout)
+            self._watch_idleness(self._settings.idle_timeout)
         self._owner.run_spawned(self, pid)
 
     def spawn_failed(self, reason: str) -> None:
@@ -195,7 +194,7 @@ class Run:
 
     def _look_at_idleness(self) -> None:
         # One timer for all output: it looks again when the limit could have come since the last line.
-        limit = self._handler.idle_timeout
+        limit = self._settings.idle_timeout
         now = self._clock.seconds()
         if self._flow is not None and self._flow.holding:
             self._last_output_at = now  # the child could not write if it wanted to

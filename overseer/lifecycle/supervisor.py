@@ -23,7 +23,7 @@ from overseer.core.pool import (
 from overseer.core.retry import Layer, PartialRetryPolicy, effective_policy
 from overseer.core.ring import RingBuffer
 from overseer.core.task import State, TaskRecord
-from overseer.drivers.interfaces import IActionHandler, ValidationError
+from overseer.drivers.interfaces import Action, ValidationError
 from overseer.lifecycle.admission import Admission
 from overseer.lifecycle.announcements import Announcements
 from overseer.lifecycle.duplicates import Duplicates
@@ -59,7 +59,7 @@ class Supervisor:
 
     def __init__(
         self,
-        actions: Mapping[str, IActionHandler],
+        actions: Mapping[str, Action],
         surroundings: Surroundings,
         retention: Retention,
         new_id: Callable[[], str],
@@ -73,9 +73,7 @@ class Supervisor:
         self.announcements = Announcements(surroundings.now, surroundings.subscriptions.record)
         self.counters = Counters()
         self.defaults = defaults or Defaults()
-        self.pools = Pools(
-            self.defaults.pool, {name: handler.pool for name, handler in actions.items()}
-        )
+        self.pools = Pools(self.defaults.pool, _pools(actions))
         self._admission = Admission(self.pools, surroundings.clock, self)
         self._surroundings = surroundings
         self._retention = retention
@@ -130,7 +128,7 @@ class Supervisor:
         ticket = Ticket(task_id, action, self._surroundings.now(), force)
         answer = self._ask_for_slot(ticket)
         if task is None:
-            task = self._new_task(task_id, assignment.handler)
+            task = self._new_task(task_id, assignment.action)
         self._enter(task)
         task.assign(assignment, self._subscribed(starter, task_id))
         self._duplicates.add(task)
@@ -154,7 +152,7 @@ class Supervisor:
         assignment = self._as_of_now(task.assignment)
         self._refuse_duplicate(assignment)
         _refuse_active(task)
-        ticket = Ticket(task_id, assignment.action, self._surroundings.now())
+        ticket = Ticket(task_id, assignment.action.name, self._surroundings.now())
         answer = self._ask_for_slot(ticket)
         self._enter(task)
         task.assign(assignment, starter)
@@ -174,7 +172,7 @@ class Supervisor:
         _refuse_active(task)
         assignment = self._as_of_now(task.assignment)
         self._refuse_duplicate(assignment)
-        ticket = Ticket(task_id, assignment.action, self._surroundings.now())
+        ticket = Ticket(task_id, assignment.action.name, self._surroundings.now())
         answer = self._ask_for_slot(ticket)
         self._enter(task)
         task.renew(assignment, starter)
@@ -220,15 +218,15 @@ class Supervisor:
         ]
         return tasks if limit is None else tasks[len(tasks) - min(limit, len(tasks)) :]
 
-    def handler(self, action: str) -> IActionHandler:
-        """Return the handler of an action.
+    def action(self, name: str) -> Action:
+        """Return a configured action.
 
         :raises RequestError: when there is no such action.
         """
-        handler = self.actions.get(action)
-        if handler is None:
-            raise RequestError(f'unknown action: "{action[:MAX_TASK_ID_SIZE]}"')
-        return handler
+        action = self.actions.get(name)
+        if action is None:
+            raise RequestError(f'unknown action: "{name[:MAX_TASK_ID_SIZE]}"')
+        return action
 
     def set_pool(self, action: str | None, settings: PoolSettings) -> None:
         """Change the limits of a pool; None is the global one.
@@ -236,11 +234,11 @@ class Supervisor:
         :raises RequestError: when there is no such action.
         """
         if action is not None:
-            self.handler(action)
+            self.action(action)
         self._admission.set_limits(action, settings)
 
     def reconfigure(
-        self, actions: Mapping[str, IActionHandler], defaults: Defaults, retention: Retention
+        self, actions: Mapping[str, Action], defaults: Defaults, retention: Retention
     ) -> None:
         """Take over another configuration; a task keeps its action until it is started or reset.
 
@@ -251,8 +249,7 @@ class Supervisor:
         self.actions = actions
         self.defaults = defaults
         self._retention = retention
-        pools = {name: handler.pool for name, handler in actions.items()}
-        self._admission.reconfigure(defaults.pool, pools)
+        self._admission.reconfigure(defaults.pool, _pools(actions))
         self._finished.keep(retention)
 
     def purge(self, action: str | None) -> int:
@@ -261,7 +258,7 @@ class Supervisor:
         :raises RequestError: when there is no such action.
         """
         if action is not None:
-            self.handler(action)
+            self.action(action)
         tickets = self._admission.purge(action)
         for ticket in tickets:
             self._dequeue(ticket, "purged")
@@ -501,26 +498,25 @@ class Supervisor:
             raise RequestError("shutting down: nothing is started any more")
 
     def _assignment(
-        self, action: str, params: Mapping[str, str], policy: PartialRetryPolicy | None
+        self, name: str, params: Mapping[str, str], policy: PartialRetryPolicy | None
     ) -> Assignment:
         """Return what ``params`` and ``policy`` of a start come to, as things are now."""
-        handler = self.handler(action)
+        action = self.action(name)
         try:
-            values = handler.validate(params)
+            values = action.handler.validate(params)
         except ValidationError as error:
             raise RequestError(f"validation error: {error}") from None
         return Assignment(
             action=action,
-            handler=handler,
             params=values,
-            policy=effective_policy(self.defaults.retry, handler.retry, policy),
+            policy=effective_policy(self.defaults.retry, action.settings.retry, policy),
             given_params=params,
             given_policy=policy,
         )
 
     def _as_of_now(self, last: Assignment) -> Assignment:
         """Return what the same start comes to now: a reload may have changed its action."""
-        return self._assignment(last.action, last.given_params, last.given_policy)
+        return self._assignment(last.action.name, last.given_params, last.given_policy)
 
     def _duplicate(self, assignment: Assignment) -> Task | None:
         return self._tasks.get(self._duplicates.find(assignment) or "")
@@ -574,11 +570,11 @@ class Supervisor:
         self._finished.remove(task.record.task_id)
         self._alive[task.record.task_id] = task
 
-    def _new_task(self, task_id: str, handler: IActionHandler) -> Task:
+    def _new_task(self, task_id: str, action: Action) -> Task:
         record = TaskRecord(
             task_id=task_id, epoch=self._new_id(), created_at=self._surroundings.now()
         )
-        events = handler.replay_buffer
+        events = action.settings.replay_buffer
         ring: RingBuffer[Batch] = RingBuffer(
             self._retention.replay_buffer if events is None else events,
             self._retention.replay_bytes,
@@ -600,6 +596,10 @@ class Supervisor:
     def _check_ended(self) -> None:
         if self._ended is not None and not self._alive and not self._ended.called:
             self._ended.callback(None)
+
+
+def _pools(actions: Mapping[str, Action]) -> dict[str, PoolSettings]:
+    return {name: action.settings.task_pool for name, action in actions.items()}
 
 
 def _refuse_active(task: Task) -> None:

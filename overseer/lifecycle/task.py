@@ -17,16 +17,13 @@ from overseer.core.ring import RingBuffer
 from overseer.core.task import TaskRecord
 from overseer.core.timestamps import format_timestamp
 from overseer.core.worker import Worker
-from overseer.drivers.interfaces import IActionHandler, ValidationError
+from overseer.drivers.interfaces import HIDDEN, Action, ValidationError
 from overseer.lifecycle.journal import Journal
 from overseer.lifecycle.machine import Core, new_machine
 from overseer.lifecycle.run import Run
 from overseer.lifecycle.subscriptions import Subscriber, Subscriptions
 from overseer.protocol.batch import Batch, OutputEncoder, lifecycle_batch
 from overseer.protocol.messages import Errored, Exited, Message, Restarting, Started
-
-HIDDEN = "***"
-"""What is shown of a secret."""
 
 
 class Owner(Protocol):
@@ -92,8 +89,7 @@ class Assignment:
     ``params`` and ``policy`` are what holds, ``given_params`` and ``given_policy`` what the start itself gave.
     """
 
-    action: str
-    handler: IActionHandler
+    action: Action
     params: Mapping[str, str]
     policy: RetryPolicy | None
     given_params: Mapping[str, str]
@@ -151,14 +147,14 @@ class Task:
     @property
     def shown_params(self) -> dict[str, str]:
         """The parameters as anybody may see them."""
-        secrets = () if self.assignment is None else self.assignment.handler.secrets
+        secrets = () if self.assignment is None else self.assignment.action.handler.secrets
         params = self.record.params
         return {name: HIDDEN if name in secrets else value for name, value in params.items()}
 
     @property
     def stop_grace(self) -> float:
         """Seconds between SIGTERM and SIGKILL when a stop does not say."""
-        return 0.0 if self.assignment is None else self.assignment.handler.stop_grace
+        return 0.0 if self.assignment is None else self.assignment.action.settings.stop_grace
 
     # --------------------------------------------------------------------------------- what is asked
 
@@ -171,7 +167,7 @@ class Task:
         """Take on the assignment as it is now: what a reset does."""
         self.assignment = assignment
         self._retry = RetryState(assignment.policy)
-        self.record.action = assignment.action
+        self.record.action = assignment.action.name
         self.record.params = assignment.params
         self.prepare(starter)
 
@@ -282,14 +278,14 @@ class Task:
         record.output_bytes = 0
         run = Run(
             self,
-            assignment.handler,
+            assignment.action,
             task_id=record.task_id,
             clock=self._surroundings.clock,
             line_size=self._surroundings.line_size,
             json_lines=self._surroundings.json_lines,
         )
         try:
-            worker = assignment.handler.create_worker(
+            worker = assignment.action.start(
                 record.task_id,
                 assignment.params,
                 run,
@@ -299,11 +295,11 @@ class Task:
             self._tell_failed(f"validation error: {error}")
             return
         except Exception:
-            self._log.failure("the driver of {action} failed", action=assignment.action)
+            self._log.failure("the driver of {action} failed", action=record.action)
             self._tell_failed("the driver failed: see the log of the daemon")
             return
         self._run = run
-        run.start(worker)
+        run.begin(worker)
 
     def tell_started(self, pid: int) -> None:
         """Tell everyone that the run has begun; the starter gets the id of its request."""

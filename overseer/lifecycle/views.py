@@ -60,13 +60,18 @@ def task_info(task: Task) -> TaskInfo:
 
 def action_info(supervisor: Supervisor, name: str) -> ActionInfo:
     """Return what ``describe`` tells of an action, with what holds for it in effect."""
-    handler = supervisor.handler(name)
-    policy = effective_policy(supervisor.defaults.retry, handler.retry, None)
+    action = supervisor.action(name)
+    settings = action.settings
+    policy = effective_policy(supervisor.defaults.retry, settings.retry, None)
+    described = action.handler.describe()
     return msgspec.structs.replace(
-        handler.describe(),
+        described,
+        name=name,
+        type=settings.type,
+        description=settings.description or described.description,
         task_pool=_pool_config(supervisor.pools.limits(name)),
         retry=RetryPolicy() if policy is None else _retry_policy(policy),
-        dedupe_key=list(handler.dedupe_key) or None,
+        dedupe_key=list(settings.dedupe_key) or None,
     )
 
 

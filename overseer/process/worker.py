@@ -132,8 +132,11 @@ class ProcessWorker:
     def _pipe(self, stream: Stream, descriptor: int) -> OutputPipe:
         events = self._events
 
+        dropped = stream in self._spec.dropped
+
         def received(data: bytes) -> None:
-            events.output(stream, data)
+            if not dropped:
+                events.output(stream, data)
 
         def ended() -> None:
             events.closed(stream)

@@ -83,8 +83,8 @@ def test_all_problems_at_once(tmp_path: Path) -> None:
         ["wrong.yaml:3", "colour"],
         ["wrong.yaml:7", "actions.one.task_pool.size"],
         ["OVERSEER_TRUSTED_CIDRS", lines[2].split(": ")[1]],
-        ["wrong.yaml:9", "actions.one.config.entrypoint"],
         ["wrong.yaml:10", "actions.one.config.command[0]"],
+        ["wrong.yaml:9", "actions.one.config.entrypoint"],
         ["wrong.yaml:13", "actions.two.type"],
         ["wrong.yaml:18", "actions.three.config.parameters.a.validate"],
     ]

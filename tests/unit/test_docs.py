@@ -17,7 +17,7 @@ import msgspec
 import pytest
 from jsonschema import Draft202012Validator
 
-from overseer.core.config import load_config, parse_exec_config
+from overseer.core.config import load_config
 from overseer.core.config.exec_driver import _PARAMETER, EXEC
 from overseer.core.config.kinds import Group, Kind, ListOf, MapOf
 from overseer.core.config.policies import _RETRY_KEYS, TASK_POOL
@@ -25,6 +25,7 @@ from overseer.core.config.schema import config_schema
 from overseer.core.config.table import CONFIG
 from overseer.core.template import compile_template
 from overseer.core.yaml_source import load_yaml
+from overseer.drivers.registry import built_in_drivers
 from overseer.protocol.codec import decode_request
 from overseer.protocol.fields import fields_of
 from overseer.protocol.messages import MESSAGES, REQUESTS, tag_of
@@ -36,7 +37,8 @@ PAGES = [README, *sorted(DOCS.glob("*.md"))]
 
 _FENCE = re.compile(r"^```(?P<kind>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^\]]*\]\((?P<target>[^)\s]+)\)")
-SCHEMA = Draft202012Validator(config_schema({"exec": EXEC}))
+DRIVERS = built_in_drivers()
+SCHEMA = Draft202012Validator(config_schema(DRIVERS.keys))
 _REQUESTS = {tag_of(kind): kind for kind in REQUESTS}
 _MESSAGES = {tag_of(kind): kind for kind in MESSAGES}
 
@@ -162,15 +164,11 @@ def test_every_message_has_a_section() -> None:
 @pytest.mark.parametrize("text", configurations())
 def test_configurations_load(text: str) -> None:
     """Every configuration that is shown is one: without problems, without keys of later versions."""
-    config = load_config(text, "example.yaml")
+    config = load_config(text, "example.yaml", {}, DRIVERS.check)
     assert config.warnings == ()
     SCHEMA.validate(load_yaml(text, "").value(()))
-    for action in config.actions.values():
-        program = parse_exec_config(action.config)
-        assert program.warnings == ()
-        templates = [program.entrypoint, *program.command, *program.env.values()]
-        for template in (*templates, program.cwd or ""):
-            compile_template(template)
+    for action in DRIVERS.create_actions(config.actions, services=None).values():
+        assert list(action.warnings) == []
 
 
 def test_configurations_are_found() -> None:

@@ -6,14 +6,19 @@ from itertools import count
 import attrs
 import pytest
 from twisted.internet.task import Clock
-from zope.interface import implementer
 
 from overseer.core.config import Changes, Config, keep_until_restart, load_config
 from overseer.core.pool import PoolSettings
 from overseer.core.process import Outcome
 from overseer.core.retry import Layer, PartialRetryPolicy
 from overseer.core.worker import WorkerEvents
-from overseer.drivers.interfaces import IActionHandler, ValidationError
+from overseer.drivers.interfaces import (
+    Action,
+    ActionHandler,
+    DriverServices,
+    ValidationError,
+    WorkerCallbacks,
+)
 from overseer.lifecycle.retention import Retention
 from overseer.lifecycle.subscriptions import Subscriptions
 from overseer.lifecycle.supervisor import Defaults, RequestError, Supervisor
@@ -83,9 +88,6 @@ class Worker:
         self.events = events
         self.asked: list[str] = []
 
-    def start(self) -> None:
-        self.events.spawned(7)
-
     def terminate(self, grace: float) -> None:
         self.asked.append("terminate")
 
@@ -109,24 +111,21 @@ class Worker:
         self.events.gone()
 
 
-@implementer(IActionHandler)
 @attrs.define(kw_only=True, eq=False)
-class Handler:
-    """An action that takes the parameters that a test names."""
+class Handler(ActionHandler):
+    """A handler that takes the parameters that a test names, and the settings of its action in one."""
 
+    name = "a"
     takes: tuple[str, ...] = ()
     default: str = "old"
-    pool: PoolSettings = attrs.field(factory=PoolSettings)
+    task_pool: PoolSettings = attrs.field(factory=PoolSettings)
     retry: Layer = attrs.field(factory=PartialRetryPolicy)
     dedupe_key: tuple[str, ...] = ()
     stop_grace: float = 5.0
-    hold: bool = True
+    backpressure: str = "hold"
     replay_buffer: int | None = None
     timeout: float = 0.0
     idle_timeout: float = 0.0
-    filters: Mapping[str, object] = attrs.field(factory=dict)
-    secrets: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
     workers: list[Worker] = attrs.field(factory=list)
 
     def validate(self, params: Mapping[str, str]) -> Mapping[str, str]:
@@ -135,10 +134,9 @@ class Handler:
                 raise ValidationError(f'parameter "{name}" is unknown')
         return {"default": self.default, **params}
 
-    def create_worker(
-        self, task_id: str, params: Mapping[str, str], events: WorkerEvents, *, attempt: int
-    ) -> Worker:
-        worker = Worker(events)
+    def start(self, task_id: str, params: Mapping[str, str], callbacks: WorkerCallbacks) -> Worker:
+        worker = Worker(callbacks.events)
+        callbacks.services.clock.callLater(0, worker.events.spawned, 7)
         self.workers.append(worker)
         return worker
 
@@ -150,7 +148,7 @@ class World:
         self.clock = Clock()
         numbers = count()
         self.supervisor = Supervisor(
-            actions,
+            self.actions(**actions),
             Surroundings(
                 clock=self.clock,
                 now=lambda: int(self.clock.seconds() * 1_000_000),
@@ -162,11 +160,20 @@ class World:
             lambda: f"id-{next(numbers)}",
         )
 
+    def actions(self, **handlers: Handler) -> Mapping[str, Action]:
+        services = DriverServices(spawner=None, clock=self.clock, environment={})
+        return {
+            name: Action(settings=handler, handler=handler, services=services)
+            for name, handler in handlers.items()
+        }
+
     def reload(self, defaults: Defaults | None = None, **actions: Handler) -> None:
-        self.supervisor.reconfigure(actions, defaults or Defaults(), Retention())
+        self.supervisor.reconfigure(self.actions(**actions), defaults or Defaults(), Retention())
+        self.clock.advance(0)
 
     def start(self, task_id: str, policy: PartialRetryPolicy | None = None, **params: str) -> Task:
         self.supervisor.start("a", task_id, params, Starter(), policy=policy)
+        self.clock.advance(0)
         return self.supervisor.task(task_id)
 
 
@@ -226,7 +233,7 @@ def test_a_task_without_slot_keeps_a_removed_action(world: World, old: Handler) 
 
 def test_a_waiting_task_keeps_its_action() -> None:
     """It was accepted as it was; what its pool is now lets it in."""
-    old, new = Handler(pool=PoolSettings(size=1, queue_enabled=True)), Handler()
+    old, new = Handler(task_pool=PoolSettings(size=1, queue_enabled=True)), Handler()
     world = World(a=old)
     first, second = world.start("t"), world.start("u")
     assert (first.record.state, second.record.state) == ("active", "queued")
@@ -240,7 +247,7 @@ def test_a_lowered_size_ends_the_surplus(world: World, old: Handler) -> None:
     world.start("t")
     world.start("u")
     pool = PoolSettings(size=1, excess_action="stop")
-    world.reload(a=attrs.evolve(old, pool=pool, workers=[]))
+    world.reload(a=attrs.evolve(old, task_pool=pool, workers=[]))
     assert [worker.asked for worker in old.workers] == [["terminate"], []]
 
 
@@ -249,7 +256,7 @@ def test_what_was_set_survives_what_did_not_change(world: World, old: Handler) -
     world.supervisor.set_pool("a", PoolSettings(size=3, queue_enabled=True, queue_bound=5))
     world.reload(a=old, b=Handler())
     assert world.supervisor.pools.limits("a").size == 3
-    world.reload(a=attrs.evolve(old, pool=PoolSettings(size=9)))
+    world.reload(a=attrs.evolve(old, task_pool=PoolSettings(size=9)))
     limits = world.supervisor.pools.limits("a")
     assert (limits.size, limits.queue_size) == (9, 5)
 
@@ -326,6 +333,6 @@ def test_nothing_is_taken_over_in_a_shutdown(world: World, old: Handler) -> None
     world.start("t")
     ended = world.supervisor.shut_down()
     world.reload()
-    assert world.supervisor.actions == {"a": old}
+    assert world.supervisor.action("a").handler is old
     old.workers[0].end()
     assert ended.called

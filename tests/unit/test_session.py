@@ -10,8 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
-from zope.interface import implementer
-from zope.interface.verify import verifyObject
 
 from overseer.core.pool import PoolSettings
 from overseer.core.process import Outcome, Stream
@@ -19,7 +17,12 @@ from overseer.core.retry import Layer, PartialRetryPolicy
 from overseer.core.timestamps import format_timestamp
 from overseer.core.tokens import Role
 from overseer.core.worker import Worker, WorkerEvents
-from overseer.drivers.interfaces import IActionHandler, ValidationError
+from overseer.drivers.interfaces import (
+    Action,
+    ActionHandler,
+    ValidationError,
+    WorkerCallbacks,
+)
 from overseer.lifecycle.retention import Retention
 from overseer.lifecycle.subscriptions import Subscriptions
 from overseer.lifecycle.supervisor import Defaults, Supervisor
@@ -28,10 +31,7 @@ from overseer.protocol.fields import fields_of
 from overseer.protocol.messages import (
     REQUESTS,
     ActionInfo,
-    ExcessConfig,
-    PoolConfig,
     Request,
-    RetryPolicy,
     tag_of,
 )
 from overseer.protocol.outbox import BEHIND_SIZE, Outbox, SendBudget
@@ -46,10 +46,7 @@ class FakeWorker:
 
     def __init__(self, events: WorkerEvents) -> None:
         self.events = events
-        self.calls: list[str] = []
-
-    def start(self) -> None:
-        self.calls.append("start")
+        self.calls: list[str] = ["start"]
 
     def terminate(self, grace: float) -> None:
         self.calls.append(f"terminate {grace}")
@@ -67,18 +64,15 @@ class FakeWorker:
         self.calls.append("close")
 
 
-@implementer(IActionHandler)
-class FakeHandler:
-    """An action whose workers a test controls."""
+class FakeSettings:
+    """What a test configures of an action."""
 
+    type = "fake"
     stop_grace = 5.0
     timeout = 0.0
     idle_timeout = 0.0
-    hold = False
+    backpressure = "drop"
     replay_buffer: int | None = None
-    warnings: tuple[object, ...] = ()
-    filters: Mapping[str, object] = {}
-    secrets: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -92,29 +86,29 @@ class FakeHandler:
         self.name = name
         self.description = description
         self.retry: Layer = PartialRetryPolicy() if retry is None else retry
-        self.pool = pool or PoolSettings()
+        self.task_pool = pool or PoolSettings()
         self.dedupe_key = dedupe_key
-        self.workers: list[FakeWorker] = []
 
-    def describe(self) -> ActionInfo:
-        return ActionInfo(
-            name=self.name,
-            type="fake",
-            description=self.description,
-            task_pool=PoolConfig(0, ExcessConfig()),
-            retry=RetryPolicy(),
-        )
+
+class FakeHandler(ActionHandler):
+    """A handler whose workers a test controls."""
+
+    def __init__(self) -> None:
+        self.workers: list[FakeWorker] = []
 
     def validate(self, params: Mapping[str, str]) -> Mapping[str, str]:
         if "bad" in params:
             raise ValidationError('parameter "bad": too bad')
         return params
 
-    def create_worker(
-        self, task_id: str, params: Mapping[str, str], events: WorkerEvents, *, attempt: int
-    ) -> Worker:
-        self.workers.append(FakeWorker(events))
+    def start(self, task_id: str, params: Mapping[str, str], callbacks: WorkerCallbacks) -> Worker:
+        self.workers.append(FakeWorker(callbacks.events))
         return self.workers[-1]
+
+
+def fake_action(settings: FakeSettings, handler: FakeHandler) -> Action:
+    """Return an action of a test."""
+    return Action(settings=settings, handler=handler, services=None)
 
 
 class BusyClock(Clock):
@@ -198,14 +192,17 @@ class Daemon:
         self,
         retention: Retention | None = None,
         defaults: Defaults | None = None,
-        echo: FakeHandler | None = None,
+        echo: FakeSettings | None = None,
     ) -> None:
         self.clock = BusyClock()
         self.now = NOON
-        self.echo = echo or FakeHandler("echo")
+        self.echo = FakeHandler()
         numbers = iter(range(1, 10**6))
         self.supervisor = Supervisor(
-            {"echo": self.echo, "big": FakeHandler("big", "x" * 300_000)},
+            {
+                "echo": fake_action(echo or FakeSettings("echo"), self.echo),
+                "big": fake_action(FakeSettings("big", "x" * 300_000), FakeHandler()),
+            },
             Surroundings(
                 clock=self.clock,
                 now=lambda: self.now,
@@ -254,11 +251,6 @@ def client(daemon: Daemon) -> Client:
 
 def error(message: str, identifier: str = "r1") -> list[dict[str, Any]]:
     return [{"type": "error", "id": identifier, "message": message}]
-
-
-def test_the_fake_action_is_an_action() -> None:
-    """Else these tests would show nothing."""
-    assert verifyObject(IActionHandler, FakeHandler("x"))
 
 
 # ------------------------------------------------------------------------------------- the answers
@@ -458,7 +450,7 @@ def test_every_kind_of_request_is_handled(daemon: Daemon) -> None:
 def pooled(*, size: int = 1, queue: int = 2, **keys: Any) -> Daemon:
     """A daemon whose action has a pool."""
     settings = {"size": size, "queue_size": queue, **keys}
-    return Daemon(echo=FakeHandler("echo", pool=PoolSettings.from_keys(settings)))
+    return Daemon(echo=FakeSettings("echo", pool=PoolSettings.from_keys(settings)))
 
 
 def waiting(task_id: str, position: int) -> dict[str, Any]:
@@ -725,7 +717,7 @@ def test_reset_is_answered_to_its_sender(daemon: Daemon, client: Client) -> None
 
 def test_a_duplicate_is_refused() -> None:
     """With the id of the task in the way."""
-    daemon = Daemon(echo=FakeHandler("echo", dedupe_key=("source",)))
+    daemon = Daemon(echo=FakeSettings("echo", dedupe_key=("source",)))
     client = Client(daemon)
     client.ask(type="start", action="echo", task_id="a", params={"source": "x"})
     assert client.ask(type="start", action="echo", task_id="b", params={"source": "x"}) == [
@@ -772,7 +764,7 @@ def test_describe_tells_the_policy_in_effect() -> None:
     """The action's own over the global one, zeros left out."""
     daemon = Daemon(
         defaults=Defaults(retry=PartialRetryPolicy(restart_delay=5.0, error_threshold=3)),
-        echo=FakeHandler("echo", retry=PartialRetryPolicy(error_threshold=0, error_window=60.0)),
+        echo=FakeSettings("echo", retry=PartialRetryPolicy(error_threshold=0, error_window=60.0)),
     )
     (answer,) = Client(daemon).ask(type="describe")
     assert [action["retry"] for action in answer["actions"]] == [

@@ -5,7 +5,8 @@ changes.py compares what was read twice.
 """
 
 from overseer.core.config.changes import Changes, keep_until_restart
-from overseer.core.config.exec_driver import ExecConfig, ParameterSpec, parse_exec_config
+from overseer.core.config.exec_driver import ExecConfig, Parameter
+from overseer.core.config.kinds import Kind, read_keys
 from overseer.core.config.load import default_config, load_config
 from overseer.core.config.model import ActionConfig, Config, Limits, Retain
 from overseer.core.config.section import ConfigError, Section
@@ -17,13 +18,14 @@ __all__ = [
     "Config",
     "ConfigError",
     "ExecConfig",
+    "Kind",
     "Limits",
-    "ParameterSpec",
+    "Parameter",
     "Problem",
     "Retain",
     "Section",
     "default_config",
     "keep_until_restart",
     "load_config",
-    "parse_exec_config",
+    "read_keys",
 ]

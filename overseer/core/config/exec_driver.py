@@ -1,6 +1,6 @@
 """The exec driver's part of a configuration: its table of keys, and the values they come to.
 
-Templates stay text here: the driver compiles them, and reports their errors through ``section``.
+Templates stay text here: whether they are right is known, but the driver compiles them.
 """
 
 import signal as signals
@@ -33,7 +33,8 @@ from overseer.core.config.scalars import (
 from overseer.core.config.section import Report, Section
 from overseer.core.process import Stream, signal_number
 from overseer.core.sizes import SIZE_PATTERN, parse_size
-from overseer.core.yaml_source import Path, Problem, describe
+from overseer.core.template import TemplateError, compile_template
+from overseer.core.yaml_source import Path, describe
 
 RLIMIT_NAMES = (
     *("as", "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile"),
@@ -47,7 +48,7 @@ _UNLIMITED = "unlimited"
 
 
 @attrs.frozen(kw_only=True)
-class ParameterSpec:
+class Parameter:
     """One parameter of an action; without a ``default`` a client must give it."""
 
     default: str | None = None
@@ -73,7 +74,7 @@ class ExecConfig:
     section: Section
     entrypoint: str
     command: tuple[str, ...]
-    parameters: Mapping[str, ParameterSpec]
+    parameters: Mapping[str, Parameter]
     env: Mapping[str, str]
     env_file: str | None
     clear_env: bool
@@ -87,21 +88,13 @@ class ExecConfig:
     stdin: Literal["null", "pipe"]
     pty: bool
     conditions: Mapping[Stream, str]
-    warnings: tuple[Problem, ...] = ()
 
-
-def parse_exec_config(section: Section) -> ExecConfig:
-    """Return what the ``config`` of an action says to the exec driver.
-
-    Raises ConfigError with everything that is wrong.
-    """
-    report = Report()
-    values = EXEC.read(section, report)
-    report.check()
-    conditions = _conditions(values.pop("output"), values)
-    return ExecConfig(
-        section=section, conditions=conditions, warnings=tuple(report.warnings), **values
-    )
+    @classmethod
+    def from_keys(cls, section: Section, keys: Mapping[str, Any]) -> "ExecConfig":
+        """Return the configuration in ``keys``, which were read at ``section``."""
+        values = dict(keys)
+        conditions = _conditions(values.pop("output"), values)
+        return cls(section=section, conditions=conditions, **values)
 
 
 def condition_path(section: Section, stream: Stream) -> Path:
@@ -128,6 +121,33 @@ def _check_spellings(section: Section, values: Mapping[str, Any], report: Report
         nested = section.at("output", stream, "condition").value
         if flat.value and nested and flat.value != nested:
             report.refuse(flat, f"{describe(flat.value)} disagrees with output.{stream}.condition")
+
+
+def _check_program(section: Section, values: Mapping[str, Any], report: Report) -> None:
+    """Refuse a program that renders to nothing, or depends on anything that a client chooses freely."""
+    if values["entrypoint"] is None:
+        return  # told already
+    place = section.at("entrypoint")
+    template = compile_template(values["entrypoint"])
+    if template.is_constant:
+        try:
+            if not template.render({}):
+                report.refuse(place, "renders to nothing")
+        except TemplateError as error:
+            report.refuse(place, str(error))
+        return
+    parameters = values["parameters"] or {}
+    validated = {name for name, spec in parameters.items() if spec is not None and spec.validate}
+    if template.uses_whole_map or not template.names <= validated:
+        report.refuse(
+            place,
+            "may only use parameters that have a validate: a client must not choose the program",
+        )
+
+
+def _check(section: Section, values: Mapping[str, Any], report: Report) -> None:
+    _check_spellings(section, values, report)
+    _check_program(section, values, report)
 
 
 def _account(section: Section) -> str | int:
@@ -237,15 +257,15 @@ class _Parameter(Kind):
 
     reads_null = True
 
-    def read(self, section: Section, report: Report) -> ParameterSpec | None:
+    def read(self, section: Section, report: Report) -> Parameter | None:
         """Return the parameter; its default is the text that was written."""
         if section.value is None or isinstance(section.value, dict):
-            spec: ParameterSpec = _PARAMETER.read(section, report)
+            spec: Parameter = _PARAMETER.read(section, report)
             return spec
         if isinstance(section.value, list):
             report.refuse_kind(section, "a default or a mapping")
             return None
-        return ParameterSpec(default=WRITTEN.read(section, report))
+        return Parameter(default=WRITTEN.read(section, report))
 
     def schema(self) -> Schema:
         """Return either form; no value at all is a mapping without any key."""
@@ -253,7 +273,7 @@ class _Parameter(Kind):
 
 
 _PARAMETER = Group(
-    make=ParameterSpec,
+    make=Parameter,
     keys=(
         Key("default", WRITTEN, description="value of a start that gives none"),
         Key("description", TEXT, default="", description="what the parameter is for"),
@@ -371,5 +391,5 @@ EXEC = Group(
         _condition("stdout_condition"),
         _condition("stderr_condition"),
     ),
-    check=_check_spellings,
+    check=_check,
 )

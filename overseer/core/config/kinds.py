@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import attrs
 
 from overseer.core.config.section import Report, Section
+from overseer.core.yaml_source import Problem
 
 Schema = dict[str, Any]
 """A JSON Schema (2020-12), or a part of one."""
@@ -257,6 +258,17 @@ class Group(Kind):
         }
         required = [key.name for key in self.keys if key.required]
         return {**schema, "type": "object", "required": required} if required else schema
+
+
+def read_keys(kind: Kind, section: Section) -> tuple[Any, tuple[Problem, ...]]:
+    """Return what is written at ``section``, and what is to be said of it besides.
+
+    :raises ConfigError: with everything that is wrong.
+    """
+    report = Report()
+    value = kind.read(section, report)
+    report.check()
+    return value, tuple(report.warnings)
 
 
 def _or_null(schema: Schema) -> Schema:

@@ -22,10 +22,10 @@ _PORT = re.compile(r"[0-9]{1,5}")
 _NO_VARIABLES: Mapping[str, str] = MappingProxyType({})
 
 
-ActionCheck = Callable[[Section], Iterable[Problem]]
+ActionCheck = Callable[[ActionConfig], Iterable[Problem]]
 
 
-def _check_nothing(_action: Section) -> Iterable[Problem]:
+def _check_nothing(_action: ActionConfig) -> Iterable[Problem]:
     return ()
 
 
@@ -79,9 +79,9 @@ def _read(
                 values[key.name] = value
     if section.at("listen").value is None and not environment.get("OVERSEER_LISTEN"):
         _apply_port(values, environment, report)
-    actions = section.at("actions")
-    for name in actions.names:
-        report.problems.extend(check_action(actions.at(name)))
+    actions = values["actions"] = _actions(values.get("actions"))
+    for action in actions.values():
+        report.problems.extend(check_action(action))
     values.pop("auth", None)  # read from where they really are, files and variables too
     tokens = section.at("auth", "tokens")
     values["tokens"] = read_tokens(tokens, environment, read_file, report)
@@ -95,14 +95,13 @@ def _warn_of_pools(section: Section, values: Mapping[str, Any], report: Report) 
     """Warn of actions whose pool is above the global one, which bounds them all the same."""
     most = PoolSettings.from_keys(values["task_pool"]).size
     for name, action in values["actions"].items():
-        for key in ("size", "limit"):
-            size = action["task_pool"].get(key)
-            if most and size and size > most:
-                report.warn(
-                    section.at("actions", name, "task_pool", key),
-                    f"{size} is more than the {most} of the global task_pool, which holds",
-                )
-                break
+        size = action.task_pool.size
+        if most and size and size > most:
+            pool = section.at("actions", name, "task_pool")
+            report.warn(
+                pool.at("limit" if pool.at("size").value is None else "size"),
+                f"{size} is more than the {most} of the global task_pool, which holds",
+            )
 
 
 def _apply_port(values: dict[str, Any], environment: Mapping[str, str], report: Report) -> None:
@@ -116,14 +115,28 @@ def _apply_port(values: dict[str, Any], environment: Mapping[str, str], report: 
 
 
 def _config(values: dict[str, Any], report: Report) -> Config:
-    actions = {name: _action(name, action) for name, action in values.pop("actions").items()}
     values["task_pool"] = PoolSettings.from_keys(values["task_pool"])
     values["retry"] = _retry(values["retry"])
-    return Config(actions=MappingProxyType(actions), warnings=tuple(report.warnings), **values)
+    return Config(warnings=tuple(report.warnings), **values)
+
+
+def _actions(written: Mapping[str, Any] | None) -> Mapping[str, ActionConfig]:
+    """Return the actions that a driver can look at, whatever else is wrong with them."""
+    return MappingProxyType(
+        {
+            name: _action(name, values)
+            for name, values in (written or {}).items()
+            if values is not None and values["type"] and not _is_unfit(values["config"])
+        }
+    )
+
+
+def _is_unfit(config: Section) -> bool:
+    return config.value is not None and not isinstance(config.value, dict)
 
 
 def _action(name: str, values: dict[str, Any]) -> ActionConfig:
-    meta = values.pop("meta")
+    meta = values.pop("meta") or {}
     values["description"] = values["description"] or meta.get("description", "")
     values["task_pool"] = PoolSettings.from_keys(values["task_pool"])
     values["retry"] = _retry(values["retry"])

@@ -18,6 +18,7 @@ from overseer.core.durations import DURATION_PATTERN, format_duration, parse_dur
 from overseer.core.listen import parse_listen
 from overseer.core.networks import parse_network
 from overseer.core.sizes import SIZE_PATTERN, format_size, parse_size
+from overseer.core.template import TemplateError, compile_template
 from overseer.core.yaml_source import describe
 
 _DAYS = re.compile(r"^([0-9]{1,6})d$")
@@ -166,6 +167,20 @@ def _fitting(parse: Callable[[str], object]) -> Scalar:
     return attrs.evolve(WRITTEN_NAME, convert=convert)
 
 
+def _template(kind: Scalar) -> Callable[[Section], object]:
+    """Return what converts a text of this kind that is to be a template, too."""
+
+    def convert(section: Section) -> object:
+        text = kind.convert(section)
+        try:
+            compile_template(str(text))
+        except TemplateError as error:
+            raise UnfitError(str(error)) from error
+        return text
+
+    return convert
+
+
 def _written_duration(seconds: float) -> str:
     # Nobody writes 24h0m0s.
     return re.sub(r"(?<=h)0m0s$|(?<=m)0s$", "", format_duration(seconds))
@@ -210,7 +225,11 @@ ORIGIN = _fitting(parse_allowed_origin)
 HOST_NAME = _fitting(parse_allowed_host)
 NETWORK = _fitting(parse_network)
 # YAML reads an unquoted [[.name]] as a list within a list: the usual mistake, so the error says it.
-TEMPLATE = attrs.evolve(WRITTEN, expected="text (a template needs quotes)")
+TEMPLATE = attrs.evolve(
+    WRITTEN, expected="text (a template needs quotes)", convert=_template(WRITTEN)
+)
 TEMPLATE_NAME = attrs.evolve(
-    WRITTEN_NAME, expected="text that is not empty (a template needs quotes)"
+    WRITTEN_NAME,
+    expected="text that is not empty (a template needs quotes)",
+    convert=_template(WRITTEN_NAME),
 )

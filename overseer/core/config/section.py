@@ -54,6 +54,11 @@ class Section:
         value = self.value
         return tuple(value) if isinstance(value, dict) else ()
 
+    @property
+    def parent(self) -> "Section":
+        """The place that this one is a part of."""
+        return Section(self.document, self.path[:-1])
+
     def at(self, *steps: str | int) -> "Section":
         """Return the place below this one at the given keys and indexes."""
         return Section(self.document, (*self.path, *steps))

@@ -6,14 +6,16 @@ import pytest
 
 from overseer.core.config import (
     ConfigError,
+    ExecConfig,
     Limits,
-    ParameterSpec,
+    Parameter,
     Problem,
     Retain,
     default_config,
     load_config,
-    parse_exec_config,
+    read_keys,
 )
+from overseer.core.config.exec_driver import EXEC
 from overseer.core.history import Keep
 from overseer.core.pool import ExcessPolicy, PoolLimits, PoolSettings
 from overseer.core.retry import PartialRetryPolicy, RetryPolicy, effective_policy
@@ -74,6 +76,12 @@ def action_problems(text):
     return [problem.removeprefix(prefix) for problem in found]
 
 
+def parse_exec_config(section):
+    """Return what the config of an action says to the exec driver."""
+    keys, _warnings = read_keys(EXEC, section)
+    return ExecConfig.from_keys(section, keys)
+
+
 def exec_config(text):
     return parse_exec_config(action(f"config: {{entrypoint: p, {text}}}").config)
 
@@ -96,7 +104,7 @@ def test_the_users_own_document_loads():
     assert config.retry == PartialRetryPolicy()
     echo = parse_exec_config(config.actions["echo"].config)
     assert (echo.entrypoint, echo.command) == ("echo", ("[[.message]]",))
-    assert echo.parameters == {"message": ParameterSpec(default="hello")}
+    assert echo.parameters == {"message": Parameter(default="hello")}
 
 
 @pytest.mark.parametrize("text", ["", "# nothing yet\n", "---\n", "{}", "actions:\nlimits: {}\n"])
@@ -623,20 +631,20 @@ def test_stdin_and_pty():
 @pytest.mark.parametrize(
     ("text", "spec"),
     [
-        ("~", ParameterSpec()),
-        ("", ParameterSpec()),
-        ("{}", ParameterSpec()),
-        ("{default: ~}", ParameterSpec()),
-        ("hello", ParameterSpec(default="hello")),
-        ("''", ParameterSpec(default="")),
-        ("1080", ParameterSpec(default="1080")),
-        ("yes", ParameterSpec(default="yes")),
-        ("True", ParameterSpec(default="True")),
-        ("1.50", ParameterSpec(default="1.50")),
-        ("0777", ParameterSpec(default="0777")),
-        ("{default: 1:30}", ParameterSpec(default="1:30")),
-        ("{default: 0x1F, description: d}", ParameterSpec(default="0x1F", description="d")),
-        ("{default: a, secret: false}", ParameterSpec(default="a")),
+        ("~", Parameter()),
+        ("", Parameter()),
+        ("{}", Parameter()),
+        ("{default: ~}", Parameter()),
+        ("hello", Parameter(default="hello")),
+        ("''", Parameter(default="")),
+        ("1080", Parameter(default="1080")),
+        ("yes", Parameter(default="yes")),
+        ("True", Parameter(default="True")),
+        ("1.50", Parameter(default="1.50")),
+        ("0777", Parameter(default="0777")),
+        ("{default: 1:30}", Parameter(default="1:30")),
+        ("{default: 0x1F, description: d}", Parameter(default="0x1F", description="d")),
+        ("{default: a, secret: false}", Parameter(default="a")),
     ],
 )
 def test_a_default_is_the_text_that_was_written(text, spec):

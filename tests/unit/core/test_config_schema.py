@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from overseer.core.config import ConfigError, Problem, load_config, parse_exec_config
+from overseer.core.config import ConfigError, Problem, load_config, read_keys
 from overseer.core.config.exec_driver import EXEC
 from overseer.core.config.kinds import Group, Key, MapOf
 from overseer.core.config.schema import config_schema
@@ -106,7 +106,7 @@ def problems(text: str) -> tuple[Problem, ...]:
     """Return what the daemon finds wrong."""
     try:
         for action in load_config(text, "x").actions.values():
-            parse_exec_config(action.config)
+            read_keys(EXEC, action.config)
     except ConfigError as error:
         return error.problems
     return ()

@@ -6,12 +6,10 @@ import pytest
 from twisted.internet.task import Clock
 
 from overseer.core.config import ConfigError, load_config
-from overseer.core.pool import PoolSettings
-from overseer.core.retry import PartialRetryPolicy
-from overseer.drivers.exec import ExecFactory, ExecHandler
-from overseer.drivers.interfaces import DriverServices, ValidationError
+from overseer.core.process import ProcessSpec
+from overseer.drivers.exec import ExecHandler
+from overseer.drivers.interfaces import Action, DriverServices, ValidationError
 from overseer.drivers.registry import built_in_drivers
-from overseer.process import ProcessSpawner, ProcessWorker
 
 
 def problems(config: str) -> list[str]:
@@ -24,29 +22,51 @@ def problems(config: str) -> list[str]:
     return []
 
 
-def handler(config: str, keys: str = "{}") -> ExecHandler:
-    """Return the handler of an action with this ``config`` and these other ``keys``."""
-    text = f"actions:\n  a:\n    <<: {keys}\n    type: exec\n    config: {config}\n"
-    action = load_config(text, "c.yaml", {}, built_in_drivers().check).actions["a"]
+def action(config: str) -> Action:
+    """Return an action with this ``config``."""
+    text = f"actions:\n  a:\n    type: exec\n    config: {config}\n"
+    drivers = built_in_drivers()
     clock = Clock()
     services = DriverServices(
-        spawner=ProcessSpawner(clock),
+        spawner=FakeSpawner(),
         clock=clock,
         environment={"HOME": "/home/me", "LANG": "C"},
         instance="me",
     )
-    return ExecFactory().create(action, services)
+    actions = load_config(text, "c.yaml", {}, drivers.check).actions
+    return drivers.create_actions(actions, services)["a"]
+
+
+def handler(config: str) -> ExecHandler:
+    """Return the handler of an action with this ``config``."""
+    made = action(config).handler
+    assert isinstance(made, ExecHandler)
+    return made
+
+
+class FakeSpawner:
+    """Remembers what it was to spawn."""
+
+    def __init__(self) -> None:
+        self.specs: list[ProcessSpec] = []
+
+    def spawn(self, spec: ProcessSpec, *_callbacks: object) -> None:
+        self.specs.append(spec)
 
 
 class Silent:
     """Takes the events of a worker."""
 
+    def spawn_failed(self, reason: str) -> None:
+        """Do nothing."""
 
-def spec_of(handler: ExecHandler, params: dict[str, str]):
-    """Return what a run with these parameters would spawn."""
-    worker = handler.create_worker("task", handler.validate(params), Silent(), attempt=2)
-    assert isinstance(worker, ProcessWorker)
-    return worker._spec
+
+def spec_of(action: Action, params: dict[str, str], task_id: str = "task", attempt: int = 2):
+    """Return what a run with these parameters spawns."""
+    action.start(task_id, action.handler.validate(params), Silent(), attempt=attempt)
+    (spec,) = action.services.spawner.specs
+    action.services.spawner.specs.clear()
+    return spec
 
 
 @pytest.mark.parametrize(
@@ -80,16 +100,16 @@ def test_all_mistakes_are_told_at_once() -> None:
     """A template, an unknown key and another template: three problems in one go."""
     found = problems("{entrypoint: '[[', command: ['[[end]]', ok], parameter: 1}")
     assert [line.split(": ")[1] for line in found] == [
-        "actions.a.config.parameter",
         "actions.a.config.entrypoint",
         "actions.a.config.command[0]",
+        "actions.a.config.parameter",
     ]
 
 
 def test_one_rendered_element_is_one_argument() -> None:
     """Blanks, quotes and line ends stay inside it: no shell ever sees them."""
     spec = spec_of(
-        handler("{entrypoint: echo, command: ['-n', '[[.m]]', 'a[[.m]]b'], parameters: {m: {}}}"),
+        action("{entrypoint: echo, command: ['-n', '[[.m]]', 'a[[.m]]b'], parameters: {m: {}}}"),
         {"m": "x '; rm -rf / \"\n"},
     )
     assert spec.argv == ("echo", "-n", "x '; rm -rf / \"\n", "ax '; rm -rf / \"\nb")
@@ -123,12 +143,12 @@ def test_parameters_that_do_not_fit_are_named(params: dict[str, str], message: s
 
 def test_a_validated_parameter_may_choose_the_program() -> None:
     """Only among what its expression allows."""
-    action = handler(
+    tool = action(
         "{entrypoint: '[[.tool]]', parameters: {tool: {validate: 'value in [\"ls\", \"df\"]'}}}"
     )
-    assert spec_of(action, {"tool": "df"}).argv == ("df",)
+    assert spec_of(tool, {"tool": "df"}).argv == ("df",)
     with pytest.raises(ValidationError):
-        action.validate({"tool": "sh"})
+        tool.handler.validate({"tool": "sh"})
 
 
 def test_a_secret_is_not_described() -> None:
@@ -153,10 +173,8 @@ OWN = {
 
 def test_what_a_child_is_told_of_itself() -> None:
     """A configuration may say otherwise, but not of what it is recognised by; a NUL has no place in it."""
-    own = handler("{entrypoint: p, env: {OVERSEER_ACTION: mine, OVERSEER_INSTANCE: x}}")
-    worker = own.create_worker("a\0b", own.validate({}), Silent(), attempt=0)
-    assert isinstance(worker, ProcessWorker)
-    env = worker._spec.env
+    own = action("{entrypoint: p, env: {OVERSEER_ACTION: mine, OVERSEER_INSTANCE: x}}")
+    env = spec_of(own, {}, "a\0b", attempt=0).env
     assert (env["OVERSEER_ACTION"], env["OVERSEER_INSTANCE"]) == ("mine", "me")
     assert (env["OVERSEER_TASK_ID"], env["OVERSEER_ATTEMPT"]) == ("a\ufffdb", "0")
 
@@ -166,11 +184,11 @@ def test_the_environment_of_a_child(tmp_path: Path) -> None:
     file = tmp_path / "variables"
     file.write_text("# comment\nexport LANG=de_DE\nQUOTED='a b'\n\n")
     spec = spec_of(
-        handler(f"{{entrypoint: p, env_file: {file}, env: {{QUOTED: 'c[[.x]]', NEW: n}}}}"),
+        action(f"{{entrypoint: p, env_file: {file}, env: {{QUOTED: 'c[[.x]]', NEW: n}}}}"),
         {"x": "!"},
     )
     assert spec.env == {"HOME": "/home/me", "LANG": "de_DE", "QUOTED": "c!", "NEW": "n", **OWN}
-    cleared = spec_of(handler("{entrypoint: p, clear_env: true, env: {A: b}}"), {})
+    cleared = spec_of(action("{entrypoint: p, clear_env: true, env: {A: b}}"), {})
     assert cleared.env == {"A": "b", **OWN}
 
 
@@ -196,33 +214,9 @@ def test_conditions_choose_the_lines() -> None:
 
 def test_a_template_that_fails_is_an_answer() -> None:
     """The start is refused with the place of the template."""
-    action = handler("{entrypoint: p, command: ['[[ slice .x 9 ]]'], parameters: {x: {}}}")
+    sliced = action("{entrypoint: p, command: ['[[ slice .x 9 ]]'], parameters: {x: {}}}")
     with pytest.raises(ValidationError, match=r"command\[0\]: template line 1"):
-        action.create_worker("task", action.validate({"x": "short"}), Silent(), attempt=0)
-
-
-def test_what_holds_for_any_driver_is_passed_on() -> None:
-    """Pool, retries, time limits and what makes two tasks the same, as the action has them."""
-    action = handler(
-        "{entrypoint: p, parameters: {source: {}, key: {default: k, secret: true}}}",
-        "{stop_grace: 1s, timeout: 2s, idle_timeout: 3s, backpressure: drop, replay_buffer: 7,"
-        " dedupe_key: [source], retry: {restart_delay: 0s}, task_pool: {limit: 4, queue_size: 0}}",
-    )
-    assert (action.stop_grace, action.timeout, action.idle_timeout) == (1.0, 2.0, 3.0)
-    assert (action.hold, action.replay_buffer) == (False, 7)
-    assert action.retry == PartialRetryPolicy(restart_delay=0.0)
-    assert action.pool == PoolSettings(size=4, queue_enabled=False, queue_bound=0)
-    assert list(action.dedupe_key) == ["source"]
-    assert set(action.secrets) == {"key"}
-
-
-def test_an_action_that_says_nothing_of_its_life() -> None:
-    """Runs as often and as long as it likes, and once."""
-    action = handler("{entrypoint: p}")
-    assert (action.stop_grace, action.timeout, action.idle_timeout) == (5.0, 0.0, 0.0)
-    assert (action.retry, action.pool) == (PartialRetryPolicy(), PoolSettings())
-    assert list(action.dedupe_key) == []
-    assert handler("{entrypoint: p}", "{retry: false}").retry is False
+        spec_of(sliced, {"x": "short"})
 
 
 def test_an_unknown_driver_is_named() -> None:

@@ -7,14 +7,18 @@ from itertools import count
 from typing import Any
 
 from twisted.internet.task import Clock
-from zope.interface import implementer
 
 from overseer.core.pool import PoolSettings
 from overseer.core.process import Outcome, Stream
 from overseer.core.retry import Layer, PartialRetryPolicy
 from overseer.core.timestamps import format_timestamp
 from overseer.core.worker import WorkerError, WorkerEvents
-from overseer.drivers.interfaces import IActionHandler, ValidationError
+from overseer.drivers.interfaces import (
+    Action,
+    ActionHandler,
+    ValidationError,
+    WorkerCallbacks,
+)
 from overseer.lifecycle.subscriptions import Subscriptions
 from overseer.lifecycle.supervisor import (
     Defaults,
@@ -26,7 +30,7 @@ from overseer.lifecycle.supervisor import (
 from overseer.lifecycle.task import Starter, Surroundings
 from overseer.lifecycle.views import task_info
 from overseer.protocol.batch import Batch
-from overseer.protocol.messages import ActionInfo, ExcessConfig, PoolConfig, RetryPolicy, TaskInfo
+from overseer.protocol.messages import TaskInfo
 
 EPOCH = 1_700_000_000_000_000
 LINE_SIZE = 1024
@@ -214,7 +218,7 @@ class FakeWorker:
     def __init__(self, task_id: str, params: Mapping[str, str], events: WorkerEvents) -> None:
         self.task_id = task_id
         self.params = params
-        self.calls: list[str | tuple[object, ...]] = []
+        self.calls: list[str | tuple[object, ...]] = ["start"]
         self.receipts: list[tuple[Callable[[], object], Callable[[str], object]]] = []
         self.refusal = ""
         self.phase = "new"
@@ -226,9 +230,6 @@ class FakeWorker:
         return self.phase not in ("failed", "gone")
 
     # ------------------------------------------------------------------------------ what is asked
-
-    def start(self) -> None:
-        self.calls.append("start")
 
     def terminate(self, grace: float) -> None:
         self.calls.append(("terminate", grace))
@@ -316,49 +317,52 @@ class FakeWorker:
             self.vanish()
 
 
-@implementer(IActionHandler)
-class FakeHandler:
-    """An action whose runs are fake workers."""
+class FakeSettings:
+    """What a test configures of an action."""
 
-    def __init__(self, name: str = "sleep") -> None:
+    type = "fake"
+    description = ""
+
+    def __init__(self, name: str, pool: PoolSettings | None = None) -> None:
         self.name = name
         self.stop_grace = 5.0
-        self.hold = True
+        self.backpressure = "hold"
         self.replay_buffer: int | None = None
         self.timeout = 0.0
         self.idle_timeout = 0.0
         self.retry: Layer = PartialRetryPolicy()
-        self.pool = PoolSettings()
+        self.task_pool = pool or PoolSettings()
         self.dedupe_key: tuple[str, ...] = ()
+
+
+class FakeHandler(ActionHandler):
+    """A handler whose runs are fake workers."""
+
+    def __init__(self) -> None:
         self.filters: dict[Stream, Any] = {}
-        self.secrets: tuple[str, ...] = ()
-        self.warnings: tuple[str, ...] = ()
         self.workers: list[FakeWorker] = []
         self.broken = False
-
-    def describe(self) -> ActionInfo:
-        return ActionInfo(
-            name=self.name,
-            type="fake",
-            task_pool=PoolConfig(limit=0, excess=ExcessConfig()),
-            retry=RetryPolicy(),
-        )
 
     def validate(self, params: Mapping[str, str]) -> Mapping[str, str]:
         if "wrong" in params:
             raise ValidationError("params.wrong: no such parameter")
         return {"seconds": "1", **params}
 
-    def create_worker(
-        self, task_id: str, params: Mapping[str, str], events: WorkerEvents, *, attempt: int
+    def start(
+        self, task_id: str, params: Mapping[str, str], callbacks: WorkerCallbacks
     ) -> FakeWorker:
         if self.broken:
             raise RuntimeError("the driver is broken")
         if params["seconds"] == "unrenderable":
             raise ValidationError("params.seconds: cannot be rendered")
-        worker = FakeWorker(task_id, params, events)
+        worker = FakeWorker(task_id, params, callbacks.events)
         self.workers.append(worker)
         return worker
+
+
+def fake_action(settings: FakeSettings, handler: FakeHandler) -> Action:
+    """Return an action of a test."""
+    return Action(settings=settings, handler=handler, services=None)
 
 
 def refusal(ask: Callable[[], object]) -> str:
@@ -385,12 +389,15 @@ class World:
     ) -> None:
         self.clock = Clock()
         self.random = 0.0
-        self.handler = FakeHandler()
-        self.handler.pool = pool or PoolSettings()
-        self.other = FakeHandler("other")
+        self.settings = FakeSettings("sleep", pool)
+        self.handler, self.other = FakeHandler(), FakeHandler()
+        self.actions = {
+            "sleep": fake_action(self.settings, self.handler),
+            "other": fake_action(FakeSettings("other"), self.other),
+        }
         numbers = count(1)
         self.supervisor = Supervisor(
-            {"sleep": self.handler, "other": self.other},
+            self.actions,
             Surroundings(
                 clock=self.clock,
                 now=self.now,

@@ -36,7 +36,7 @@ def end(world: World, worker: FakeWorker) -> None:
 
 def test_a_run_is_freed_once_nothing_of_it_is_alive(world: World) -> None:
     """While its task is kept and waits to run again, too."""
-    world.handler.retry = PartialRetryPolicy(restart_delay=1.0)
+    world.settings.retry = PartialRetryPolicy(restart_delay=1.0)
     worker = world.run("a", 7, world.client())
     run = run_of(worker)
     end(world, worker)

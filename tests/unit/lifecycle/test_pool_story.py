@@ -48,10 +48,10 @@ class PoolStory(RuleBasedStateMachine):
             ),
             pool=PoolSettings.from_keys({"size": 2, "excess": {"action": "stop"}}),
         )
-        self.world.handler.retry = PartialRetryPolicy(
+        self.world.settings.retry = PartialRetryPolicy(
             restart_delay=1.0, error_threshold=3, error_window=20.0, release_slot=True
         )
-        self.world.handler.timeout = 15.0
+        self.world.settings.timeout = 15.0
         self.world.other.retry = PartialRetryPolicy(restart_delay=0.5)
         self.world.other.dedupe_key = ("seconds",)
         self.events = self.world.reader(EVERY_TASK)

@@ -283,7 +283,7 @@ def test_a_finished_task_may_change_its_action_while_its_leftovers_end(world: Wo
 
 def test_a_task_keeps_its_slot_while_it_waits_to_restart(world: World) -> None:
     """Whoever waits goes on waiting."""
-    world.handler.retry = PartialRetryPolicy(restart_delay=5.0)
+    world.settings.retry = PartialRetryPolicy(restart_delay=5.0)
     world.run("a", 7)
     world.start("b")
     exits(world, "a", CRASH)
@@ -294,7 +294,7 @@ def test_a_task_keeps_its_slot_while_it_waits_to_restart(world: World) -> None:
 
 def test_a_task_may_give_back_its_slot_while_it_waits_to_restart(world: World) -> None:
     """It comes back ahead of those who wait, and everyone is told that it waits now."""
-    world.handler.retry = PartialRetryPolicy(restart_delay=5.0, release_slot=True)
+    world.settings.retry = PartialRetryPolicy(restart_delay=5.0, release_slot=True)
     client, reader = world.client(), world.reader("a")
     world.run("a", 7)
     world.start("b")
@@ -319,7 +319,7 @@ def test_a_task_may_give_back_its_slot_while_it_waits_to_restart(world: World) -
 
 def test_a_slot_that_is_given_back_is_free_only_when_the_leftovers_are_gone(world: World) -> None:
     """And not at all when the restart is due before that."""
-    world.handler.retry = PartialRetryPolicy(restart_delay=0.5, release_slot=True)
+    world.settings.retry = PartialRetryPolicy(restart_delay=0.5, release_slot=True)
     old = world.run("a", 7)
     world.start("b")
     old.exit(CRASH)
@@ -337,7 +337,7 @@ def test_a_slot_that_is_given_back_is_free_only_when_the_leftovers_are_gone(worl
 @pytest.mark.parametrize("when", ["waiting to restart", "waiting for a slot"])
 def test_a_task_without_slot_can_be_stopped(world: World, when: str) -> None:
     """Its wait ends; the one that has the slot is not disturbed."""
-    world.handler.retry = PartialRetryPolicy(restart_delay=5.0, release_slot=True)
+    world.settings.retry = PartialRetryPolicy(restart_delay=5.0, release_slot=True)
     client = world.client()
     world.run("a", 7)
     world.start("b")
@@ -566,7 +566,7 @@ def bring_to(world: World, stage: str) -> None:
 def test_a_lowered_limit_stops_the_surplus(stage: str) -> None:
     """Whatever the task was doing, it ends and is not restarted; one that was ending counts."""
     world = World(pool=keys(size=2, queue={"enabled": True}, excess={"action": "stop"}))
-    world.handler.retry = PartialRetryPolicy(restart_delay=60.0)
+    world.settings.retry = PartialRetryPolicy(restart_delay=60.0)
     bring_to(world, stage)
     world.start("b")
     world.worker.spawn(8)
@@ -589,7 +589,7 @@ def test_a_lowered_limit_may_let_the_surplus_wait(stage: str) -> None:
     world = World(
         pool=keys(size=2, queue={"enabled": True, "size": 1}, excess={"action": "requeue"})
     )
-    world.handler.retry = PartialRetryPolicy(restart_delay=60.0)
+    world.settings.retry = PartialRetryPolicy(restart_delay=60.0)
     client, reader = world.client(), world.reader("a")
     bring_to(world, stage)
     world.start("b")
@@ -687,7 +687,7 @@ def test_a_task_that_is_to_wait_again_can_be_stopped(stage: str) -> None:
 def test_an_errored_task_stays_errored_when_a_limit_is_lowered() -> None:
     """Its leftovers still hold a slot, but there is nothing to stop any more."""
     world = World(pool=keys(size=2, excess={"action": "stop"}))
-    world.handler.retry = PartialRetryPolicy(error_threshold=1)
+    world.settings.retry = PartialRetryPolicy(error_threshold=1)
     worker = world.run("a", 7)
     worker.exit(CRASH)
     worker.drain()
@@ -700,7 +700,7 @@ def test_an_errored_task_stays_errored_when_a_limit_is_lowered() -> None:
 
 def test_a_reset_waits_for_a_slot_like_a_start(world: World) -> None:
     """Its sender is told that it waits, and of the start, each with the id of its request."""
-    world.handler.retry = PartialRetryPolicy(error_threshold=1)
+    world.settings.retry = PartialRetryPolicy(error_threshold=1)
     sender = world.client()
     world.run("a", 7).end(CRASH)
     world.run("b", 8)
@@ -717,7 +717,7 @@ def test_a_reset_waits_for_a_slot_like_a_start(world: World) -> None:
 def test_a_reset_that_finds_no_place_is_refused() -> None:
     """The task stays errored."""
     world = World(pool=pool(queue=0))
-    world.handler.retry = PartialRetryPolicy(error_threshold=1)
+    world.settings.retry = PartialRetryPolicy(error_threshold=1)
     world.run("a", 7).end(CRASH)
     world.run("b", 8)
     assert refusal(lambda: world.reset("a")).startswith("pool rejected task: ")
@@ -730,7 +730,7 @@ def test_a_reset_that_finds_no_place_is_refused() -> None:
 
 def test_a_shutdown_starts_none_of_those_who_wait(world: World) -> None:
     """Although slots become free; everyone is told of each who waited."""
-    world.handler.retry = PartialRetryPolicy(restart_delay=60.0)
+    world.settings.retry = PartialRetryPolicy(restart_delay=60.0)
     client = world.client()
     world.run("a", 7).end(CRASH)
     world.start("b")
@@ -770,7 +770,7 @@ def test_what_is_being_started_when_all_is_killed_is_killed_once_it_runs(world: 
 @pytest.fixture
 def deduped(world: World) -> World:
     """``sleep`` runs once for each color."""
-    world.handler.dedupe_key = ("color",)
+    world.settings.dedupe_key = ("color",)
     world.supervisor.set_pool("sleep", keys(size=2))
     return world
 
@@ -793,7 +793,7 @@ def duplicate_of(world: World, color: str = "red", task_id: str = "new") -> str 
 def test_an_equal_task_is_refused_in_every_stage(deduped: World, stage: str) -> None:
     """Whatever the first one does; also under the same id, where both reasons would do."""
     world = deduped
-    world.handler.retry = PartialRetryPolicy(restart_delay=60.0)
+    world.settings.retry = PartialRetryPolicy(restart_delay=60.0)
     if stage == "queued":
         world.supervisor.set_pool("sleep", keys(size=1))
         world.start("z")
@@ -816,7 +816,7 @@ def test_an_equal_task_is_refused_in_every_stage(deduped: World, stage: str) -> 
 def test_parameters_are_compared_with_their_defaults(deduped: World) -> None:
     """What a start leaves out is what it would be; other parameters and actions do not count."""
     world = deduped
-    world.handler.dedupe_key = ("seconds",)
+    world.settings.dedupe_key = ("seconds",)
     world.start("a", params={"color": "red"})
     refused = refusal(lambda: world.start("b", params={"seconds": "1", "color": "blue"}))
     assert refused == "duplicate task: already running as a"
@@ -860,7 +860,7 @@ def test_an_equal_task_may_run_when_the_first_was_dequeued(deduped: World) -> No
 def test_a_reset_is_a_duplicate_like_a_start(deduped: World) -> None:
     """What runs meanwhile is not repeated, and the reset task is not either."""
     world = deduped
-    world.handler.retry = PartialRetryPolicy(error_threshold=1)
+    world.settings.retry = PartialRetryPolicy(error_threshold=1)
     world.start("a", params={"color": "red"})
     exits(world, "a", CRASH)
     assert duplicate_of(world) is None
@@ -875,7 +875,7 @@ def test_a_reset_is_a_duplicate_like_a_start(deduped: World) -> None:
 def test_a_rejected_start_is_no_duplicate() -> None:
     """What is refused leaves nothing behind."""
     world = World(pool=pool(queue=0))
-    world.handler.dedupe_key = ("color",)
+    world.settings.dedupe_key = ("color",)
     world.start("z")
     refusal(lambda: world.start("a", params={"color": "red"}))
     exits(world, "z")
@@ -888,7 +888,7 @@ def test_a_rejected_start_is_no_duplicate() -> None:
 
 def test_all_that_was_started_has_ended_or_is_still_there(world: World) -> None:
     """The counters add up, for the daemon and for each action; restarts are no starts."""
-    world.handler.retry = PartialRetryPolicy(restart_delay=1.0, error_threshold=2)
+    world.settings.retry = PartialRetryPolicy(restart_delay=1.0, error_threshold=2)
     world.run("a", 7).end(CRASH)
     world.start("b")
     world.start("c", action="other")

@@ -69,7 +69,7 @@ def test_a_stop_before_a_restart_has_begun(world: World) -> None:
 def small() -> Any:
     """A supervisor with one slot, which a task that waits to restart gives back."""
     world = World(pool=PoolSettings.from_keys({"size": 1, "queue_size": 5}))
-    world.handler.retry = PartialRetryPolicy(restart_delay=1.0, release_slot=True)
+    world.settings.retry = PartialRetryPolicy(restart_delay=1.0, release_slot=True)
     yield world
     world.settle()
     assert world.unfinished() == 0

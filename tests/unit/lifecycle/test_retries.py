@@ -33,7 +33,7 @@ THRICE = PartialRetryPolicy(restart_delay=1.0, error_threshold=3)
 
 def crash_until_errored(world: World, reader: Reader | None = None) -> None:
     """Start ``a``, which may exit twice and a third time."""
-    world.handler.retry = THRICE
+    world.settings.retry = THRICE
     world.start("a", reader)
     for pid in (1, 2, 3):
         world.worker.spawn(pid)
@@ -43,7 +43,7 @@ def crash_until_errored(world: World, reader: Reader | None = None) -> None:
 
 def waiting(world: World, delay: float = 1.0) -> None:
     """Bring ``a`` to where it waits to be started again."""
-    world.handler.retry = PartialRetryPolicy(restart_delay=delay)
+    world.settings.retry = PartialRetryPolicy(restart_delay=delay)
     world.run("a", 7).end(CRASH)
 
 
@@ -53,7 +53,7 @@ def waiting(world: World, delay: float = 1.0) -> None:
 def test_a_task_is_started_again_after_each_exit(world: World) -> None:
     """The starter sees its request answered once; each restart names the process before it."""
     starter, other = Reader(), world.reader(EVERY_TASK)
-    world.handler.retry = PartialRetryPolicy(restart_delay=2.0, restart_jitter=1.0)
+    world.settings.retry = PartialRetryPolicy(restart_delay=2.0, restart_jitter=1.0)
     world.random = 0.5
     world.start("a", starter, request_id="mine")
     world.worker.spawn(7)
@@ -124,7 +124,7 @@ def test_restarts_are_on_where_somebody_has_asked_for_them(
 ) -> None:
     """A field in the configuration or an object in the start turns them on, ``retry: false`` off."""
     world = World(defaults=Defaults(retry=general))  # type: ignore[arg-type]
-    world.handler.retry = action  # type: ignore[assignment]
+    world.settings.retry = action  # type: ignore[assignment]
     world.start("a", policy=start)
     world.worker.spawn(7)
     world.worker.end(CRASH)
@@ -139,7 +139,7 @@ def test_restarts_are_on_where_somebody_has_asked_for_them(
 
 def test_a_restart_waits_until_the_group_of_the_run_before_is_gone(world: World) -> None:
     """Leftovers may outlast the delay; two runs of a task never overlap."""
-    world.handler.retry = PartialRetryPolicy(restart_delay=0.1)
+    world.settings.retry = PartialRetryPolicy(restart_delay=0.1)
     old = world.run("a", 7)
     old.exit(CRASH)
     old.drain()
@@ -151,8 +151,8 @@ def test_a_restart_waits_until_the_group_of_the_run_before_is_gone(world: World)
 
 def test_the_end_may_depend_on_the_exit_code(world: World) -> None:
     """With ``restart_on: failure`` a run that went well is the last; a timeout never went well."""
-    world.handler.retry = PartialRetryPolicy(restart_on="failure", success_exit_codes=(0, 3))
-    world.handler.timeout = 5.0
+    world.settings.retry = PartialRetryPolicy(restart_on="failure", success_exit_codes=(0, 3))
+    world.settings.timeout = 5.0
     world.start("a")
     for pid, seconds in ((7, 0.0), (8, 5.0)):
         world.worker.spawn(pid)
@@ -196,7 +196,9 @@ def test_too_many_exits_are_an_error(world: World) -> None:
 
 def test_exits_outside_the_window_do_not_count(world: World) -> None:
     """A crash a day is no error."""
-    world.handler.retry = PartialRetryPolicy(restart_delay=5.0, error_threshold=2, error_window=4.0)
+    world.settings.retry = PartialRetryPolicy(
+        restart_delay=5.0, error_threshold=2, error_window=4.0
+    )
     world.start("a")
     for pid in (1, 2, 3, 4):
         world.worker.spawn(pid)
@@ -278,7 +280,7 @@ def test_an_errored_task_can_be_started_or_stopped_as_well(world: World) -> None
 
 def test_a_shutdown_waits_for_what_is_left_of_an_errored_task(world: World) -> None:
     """The task is errored as soon as its output is read; its leftovers have their second."""
-    world.handler.retry = PartialRetryPolicy(error_threshold=1)
+    world.settings.retry = PartialRetryPolicy(error_threshold=1)
     worker = world.run("a", 7)
     worker.exit(CRASH)
     worker.drain()
@@ -336,7 +338,7 @@ STAGES: dict[str, Callable[[World], object]] = {
 @pytest.mark.parametrize("stage", STAGES)
 def test_after_a_stop_no_run_follows(world: World, stage: str) -> None:
     """Whatever the task was doing, and although its exits are followed by restarts otherwise."""
-    world.handler.retry = AFTER_1S
+    world.settings.retry = AFTER_1S
     STAGES[stage](world)
     world.supervisor.stop("a")
     count = len(world.workers)
@@ -354,7 +356,7 @@ def test_after_a_stop_no_run_follows(world: World, stage: str) -> None:
 
 def test_a_restart_that_waits_for_leftovers_can_be_stopped(world: World) -> None:
     """It never begins; nobody had asked for it, so nobody is told, and it is no error."""
-    world.handler.retry = PartialRetryPolicy()
+    world.settings.retry = PartialRetryPolicy()
     reader = world.reader("a")
     old = world.run("a", 7)
     old.exit(CRASH)
@@ -383,7 +385,7 @@ def test_a_shutdown_ends_the_wait_for_a_restart(world: World) -> None:
 def test_a_restart_that_cannot_be_spawned_counts_as_an_exit(world: World, at_once: bool) -> None:
     """There is no exit to tell; what follows names the last process there was."""
     reader = world.reader("a")
-    world.handler.retry = THRICE
+    world.settings.retry = THRICE
     world.start("a", params={})
     world.worker.spawn(7)
     world.worker.end(CRASH)
@@ -425,7 +427,7 @@ def test_a_restart_after_a_failed_one_names_the_last_process(world: World) -> No
 def test_a_run_that_takes_too_long_is_stopped_and_not_intended(world: World) -> None:
     """Subscribers learn the reason; the action's grace holds."""
     reader = world.reader("a")
-    world.handler.timeout = 10.0
+    world.settings.timeout = 10.0
     world.run("a", 7)
     world.clock.advance(9.9)
     assert world.worker.calls == ["start"]
@@ -439,8 +441,8 @@ def test_a_run_that_takes_too_long_is_stopped_and_not_intended(world: World) -> 
 def test_a_timeout_is_followed_by_a_restart(world: World) -> None:
     """It counts like any exit that nobody wanted, and each run has its own limit."""
     reader = world.reader("a")
-    world.handler.timeout = 10.0
-    world.handler.retry = PartialRetryPolicy(restart_delay=1.0, error_threshold=2)
+    world.settings.timeout = 10.0
+    world.settings.retry = PartialRetryPolicy(restart_delay=1.0, error_threshold=2)
     world.run("a", 7)
     world.clock.advance(10.0)
     world.worker.end(TERMINATED)
@@ -460,7 +462,7 @@ def test_a_timeout_is_followed_by_a_restart(world: World) -> None:
 def test_a_run_that_says_nothing_for_too_long_is_stopped(world: World) -> None:
     """Every output, filtered or not, begins the limit anew."""
     reader = world.reader("a")
-    world.handler.idle_timeout = 10.0
+    world.settings.idle_timeout = 10.0
     worker = world.run("a", 7)
     for _ in range(3):
         world.clock.advance(9.0)
@@ -476,7 +478,7 @@ def test_a_run_that_says_nothing_for_too_long_is_stopped(world: World) -> None:
 
 def test_time_in_which_a_child_is_held_is_not_idle_time(world: World) -> None:
     """It could not write if it wanted to; the limit begins when it can again."""
-    world.handler.idle_timeout = 3.0
+    world.settings.idle_timeout = 3.0
     reader = world.reader("a")
     worker = world.run("a", 7)
     reader.behind = True
@@ -495,7 +497,7 @@ def test_time_in_which_a_child_is_held_is_not_idle_time(world: World) -> None:
 
 def test_a_hold_that_ends_before_the_limit_is_not_idle_time_either(world: World) -> None:
     """Where the limit comes just after the hold, the child still has all of it."""
-    world.handler.idle_timeout = 3.0
+    world.settings.idle_timeout = 3.0
     reader = world.reader("a")
     worker = world.run("a", 7)
     reader.behind = True
@@ -514,8 +516,8 @@ def test_a_hold_that_ends_before_the_limit_is_not_idle_time_either(world: World)
 def test_a_time_limit_in_a_stop_is_none(world: World, limit: str) -> None:
     """What a client has stopped did not take too long, and no restart follows."""
     reader = world.reader("a")
-    setattr(world.handler, limit, 3.0)
-    world.handler.retry = AFTER_1S
+    setattr(world.settings, limit, 3.0)
+    world.settings.retry = AFTER_1S
     worker = world.run("a", 7)
     world.clock.advance(2.0)
     world.supervisor.stop("a", 30.0)
@@ -529,8 +531,8 @@ def test_a_time_limit_in_a_stop_is_none(world: World, limit: str) -> None:
 def test_a_stop_after_a_timeout_did_not_cause_the_exit_but_ends_the_task(world: World) -> None:
     """The run ended because of its limit; still, none follows."""
     reader = world.reader("a")
-    world.handler.timeout = 3.0
-    world.handler.retry = AFTER_1S
+    world.settings.timeout = 3.0
+    world.settings.retry = AFTER_1S
     worker = world.run("a", 7)
     world.clock.advance(3.0)
     world.supervisor.stop("a")
@@ -543,7 +545,7 @@ def test_a_stop_after_a_timeout_did_not_cause_the_exit_but_ends_the_task(world: 
 def test_both_limits_stop_a_run_once(world: World) -> None:
     """And neither of them outlives it, not even where it does not end."""
     reader = world.reader("a")
-    world.handler.timeout, world.handler.idle_timeout = 3.0, 3.0
+    world.settings.timeout, world.settings.idle_timeout = 3.0, 3.0
     worker = world.run("a", 7)
     world.clock.advance(3.0)
     world.clock.advance(5.0 + UNKILLABLE_AFTER)
@@ -554,7 +556,7 @@ def test_both_limits_stop_a_run_once(world: World) -> None:
 
 def test_a_run_within_its_limits_leaves_no_timer(world: World) -> None:
     """Nothing is stopped after its end."""
-    world.handler.timeout, world.handler.idle_timeout = 30.0, 10.0
+    world.settings.timeout, world.settings.idle_timeout = 30.0, 10.0
     world.run("a", 7).end(Outcome(0))
     assert world.leftovers() == {}
 
@@ -564,7 +566,7 @@ def test_a_run_within_its_limits_leaves_no_timer(world: World) -> None:
 
 def test_the_run_time_of_all_runs_adds_up(world: World) -> None:
     """Waiting does not count, the current run does."""
-    world.handler.retry = AFTER_1S
+    world.settings.retry = AFTER_1S
     world.run("a", 7).write(b"one\ntwo\n")
     world.clock.advance(2.0)
     world.worker.end(CRASH)

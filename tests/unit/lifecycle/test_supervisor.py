@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from lifecycle_fakes import (
     EPOCH,
-    FakeHandler,
     Reader,
     World,
     error,
@@ -17,10 +16,8 @@ from lifecycle_fakes import (
     refusal,
     started,
 )
-from zope.interface.verify import verifyObject
 
 from overseer.core.process import Outcome
-from overseer.drivers.interfaces import IActionHandler
 from overseer.lifecycle.machine import UNKILLABLE_AFTER
 from overseer.lifecycle.retention import Retention
 from overseer.lifecycle.subscriptions import EVERY_TASK
@@ -28,11 +25,6 @@ from overseer.lifecycle.supervisor import MAX_TASK_ID_SIZE
 from overseer.protocol.messages import TaskInfo
 
 TERMINATED = Outcome(-1, "SIGTERM")
-
-
-def test_the_fake_handler_is_a_handler() -> None:
-    """Tests that rest on a fake tell something only while the fake is like the real one."""
-    assert verifyObject(IActionHandler, FakeHandler())
 
 
 # --------------------------------------------------------------------------------------- requests
@@ -75,7 +67,7 @@ def test_a_start_works_with_the_validated_parameters(world: World) -> None:
         ),
         (lambda world: world.supervisor.stop("a"), "task not found"),
         (lambda world: world.supervisor.task("a"), "task not found"),
-        (lambda world: world.supervisor.handler("nope"), 'unknown action: "nope"'),
+        (lambda world: world.supervisor.action("nope"), 'unknown action: "nope"'),
     ],
 )
 def test_a_request_that_cannot_be_done_is_refused_and_changes_nothing(

@@ -129,7 +129,7 @@ def test_output_and_ends_can_be_replayed(world: World) -> None:
 
 def test_an_action_says_how_much_of_a_task_can_be_replayed(world: World) -> None:
     """A chatty action may keep less than the daemon's default, or nothing."""
-    world.handler.replay_buffer = 1
+    world.settings.replay_buffer = 1
     world.run().write(b"one\ntwo\n")
     [batch] = world.supervisor.task("a").ring.snapshot()
     assert decode_frames(batch.frames) == [output("a", 7, 2, "two")]
@@ -545,7 +545,7 @@ def test_an_exit_ends_the_hold(world: World) -> None:
 
 def test_an_action_may_have_its_children_never_held(world: World) -> None:
     """With ``backpressure: drop`` the child runs on, whatever its readers do."""
-    world.handler.hold = False
+    world.settings.backpressure = "drop"
     reader = world.reader("a")
     worker = world.run()
     reader.behind = True
