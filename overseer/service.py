@@ -93,6 +93,7 @@ class OverseerService(Service):
             else None
         )
         self._history = _open_history(reactor, config)
+        self._instance = self._history.instance if self._history else os.urandom(16).hex()
         journal = Journal(self._history) if self._history else None
         sinks: list[Sink] = [self._event_log.append] if self._event_log else []
         if journal is not None:
@@ -198,7 +199,7 @@ class OverseerService(Service):
         try:
             if self._history is not None:
                 await self._history.open()
-                ended = await end_survivors(self._reactor, self._history.instance)
+                ended = await end_survivors(self._reactor, self._instance)
                 if ended:
                     self._log.warn("ended {count} processes of an earlier overseer", count=ended)
             await self._listen()
@@ -263,7 +264,7 @@ class OverseerService(Service):
         return DriverServices(
             spawner=self.spawner,
             clock=self._reactor,
-            instance="" if self._history is None else self._history.instance,
+            instance=self._instance,
             environment={
                 name: value
                 for name, value in self._environment.items()

@@ -43,8 +43,8 @@ class ValidationError(ValueError):
 class DriverServices:
     """What a daemon offers to its drivers; ``environment`` is the daemon's own.
 
-    By ``instance`` in their environment a later daemon recognises processes that this one could not end;
-    empty where there is nothing to remember it by.
+    By ``instance`` in their environment the processes of this daemon are recognised, by a later one too where
+    there is a database to remember it by.
     """
 
     spawner: ProcessSpawner

@@ -9,7 +9,12 @@ import attrs
 from overseer.core.process import ProcessSpec, Stream
 from overseer.core.worker import Worker
 from overseer.drivers.interfaces import WorkerCallbacks
-from overseer.process import INSTANCE_VARIABLE, ProcessWorker, child_environment
+from overseer.process import (
+    INSTANCE_VARIABLE,
+    TASK_VARIABLE,
+    ProcessWorker,
+    child_environment,
+)
 
 TERMINAL = "xterm"
 """What the process with a terminal is told it is, unless its driver says otherwise."""
@@ -46,8 +51,8 @@ class WorkerConfig:
 def start_worker(config: WorkerConfig, callbacks: WorkerCallbacks) -> Worker:
     """Start a process in a process group of its own, and return the worker that stands for it.
 
-    Its environment says which task it is of: ``OVERSEER_TASK_ID``, ``OVERSEER_ACTION`` and
-    ``OVERSEER_ATTEMPT``.
+    Its environment says which task it is of: ``OVERSEER_ACTION`` and ``OVERSEER_ATTEMPT``, and in spite of
+    ``env`` its mark, ``OVERSEER_TASK_ID`` and ``OVERSEER_INSTANCE``.
     """
     spec = ProcessSpec(
         argv=(config.command, *config.args),
@@ -71,15 +76,14 @@ def start_worker(config: WorkerConfig, callbacks: WorkerCallbacks) -> Worker:
 
 def _environment(config: WorkerConfig, callbacks: WorkerCallbacks) -> dict[str, str]:
     services = callbacks.services
-    mark = {INSTANCE_VARIABLE: services.instance} if services.instance else {}
     return {
         **(child_environment(services.environment) if config.inherit_env else {}),
         **({"TERM": TERMINAL} if config.pty else {}),  # not the one that the daemon was started in
-        "OVERSEER_TASK_ID": config.task_id.replace("\0", "\ufffd"),  # which no variable can hold
         "OVERSEER_ACTION": callbacks.action,
         "OVERSEER_ATTEMPT": str(callbacks.attempt),
         **config.env,
-        **mark,
+        INSTANCE_VARIABLE: services.instance,
+        TASK_VARIABLE: config.task_id.replace("\0", "\ufffd"),  # which no variable can hold
     }
 
 

@@ -6,17 +6,22 @@ from overseer.process.descriptors import (
     seal_inherited_descriptors,
 )
 from overseer.process.environment import child_environment
+from overseer.process.escaped import Escaped, Orphans
 from overseer.process.group import ProcessGroup
+from overseer.process.mark import INSTANCE_VARIABLE, TASK_VARIABLE
 from overseer.process.spawn import Child, IProcessReactor, ProcessSpawner
 from overseer.process.subreaper import Subreaper, become_subreaper
-from overseer.process.survivors import INSTANCE_VARIABLE, end_survivors
+from overseer.process.survivors import end_survivors
 from overseer.process.worker import ProcessWorker
 
 __all__ = [
     "INSTANCE_VARIABLE",
+    "TASK_VARIABLE",
     "Child",
     "DescriptorLimit",
+    "Escaped",
     "IProcessReactor",
+    "Orphans",
     "ProcessGroup",
     "ProcessSpawner",
     "ProcessWorker",

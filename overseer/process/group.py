@@ -2,7 +2,8 @@
 
 The group outlives its leader, the main process. What the leader leaves behind gets SIGTERM at its
 exit and SIGKILL 1 s later; in a stop the whole group has the rest of the grace instead
-(protocol.md section 5).
+(protocol.md section 5). What has escaped from the group is treated as if it had not
+(:mod:`overseer.process.escaped`).
 
 A group is known by a number only, so every signal asks: is the number still ours? While the
 leader is not reaped, it is. Afterwards it is as long as a member is left, zombies included: the
@@ -14,11 +15,11 @@ import contextlib
 import os
 import signal
 from collections.abc import Callable
-from pathlib import Path
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-PROCESSES = Path("/proc")
+from overseer.process.escaped import Escaped
+from overseer.process.proc import PROC, Process, all_processes, look_at
 
 #: Between SIGTERM and SIGKILL for what a main process leaves behind, in seconds.
 LEFTOVER_GRACE = 1.0
@@ -33,15 +34,21 @@ ZOMBIE_LOOK = 0.08
 
 
 class ProcessGroup:
-    """I am the process group that process ``number`` leads; I call ``gone`` once, when it is empty.
+    """I am the process group that process ``number`` leads; I call ``gone`` once, when nothing is left.
 
     ``gone`` is never called from inside :meth:`terminate` or :meth:`kill`.
     """
 
     def __init__(
-        self, number: int, stop_signal: int, clock: IReactorTime, gone: Callable[[], None]
+        self,
+        number: int,
+        stop_signal: int,
+        clock: IReactorTime,
+        escaped: Escaped,
+        gone: Callable[[], None],
     ) -> None:
         self._number = number
+        self._escaped = escaped
         self._stop_signal = stop_signal
         self._clock = clock
         self._report_gone = gone
@@ -49,7 +56,7 @@ class ProcessGroup:
         self._gone = False
         self._signalled: set[int] = set()
         self._terminated = False
-        self._living: set[int] = set()
+        self._living: set[Process] = set()
         self._look_interval = FIRST_LOOK
         self._kill_call: IDelayedCall | None = None
         self._look_call: IDelayedCall | None = None
@@ -64,7 +71,9 @@ class ProcessGroup:
             return
         self._terminated = True
         if self._led:
+            self._escaped.look_below_leader()  # first: it may be gone at once
             self._signal(self._stop_signal)
+            self._escaped.signal(self._stop_signal)
         self._kill_within(grace)
 
     def signal(self, number: int) -> None:
@@ -78,7 +87,10 @@ class ProcessGroup:
             return
         if self._kill_call is not None and self._kill_call.active():
             self._kill_call.cancel()
+        if self._led:
+            self._escaped.look_below_leader()
         self._signal(signal.SIGKILL)
+        self._escaped.signal(signal.SIGKILL)
         if not self._led:
             self._look_soon()
 
@@ -91,11 +103,12 @@ class ProcessGroup:
             # In a stop by SIGTERM they have it already, and many programs take a second one for
             # "at once".
             self._signal(signal.SIGTERM)
+        self._end_escaped()
 
     def leader_reaped(self) -> None:
         """See whether anything is left, and look again until nothing is."""
         self._led = False
-        if not self._is_alive():
+        if not self._is_alive() and not self._escaped.any:
             self._finish()
             return
         if not self._terminated and not self._killed:
@@ -108,6 +121,12 @@ class ProcessGroup:
             self._kill_call = self._clock.callLater(seconds, self.kill)
         elif call.active() and call.getTime() > self._clock.seconds() + seconds:
             call.reset(seconds)
+
+    def _end_escaped(self) -> bool:
+        """Signal what has escaped, by now too; return whether there is anything."""
+        self._escaped.look()
+        self._escaped.signal(signal.SIGKILL if self._killed else signal.SIGTERM)
+        return self._escaped.any
 
     @property
     def _killed(self) -> bool:
@@ -131,8 +150,10 @@ class ProcessGroup:
             self._look_call = self._clock.callLater(self._look_interval, self._look)
 
     def _look(self) -> None:
-        if not self._is_alive() or (
-            self._look_interval >= ZOMBIE_LOOK and self._has_only_zombies()
+        escaped = self._end_escaped()
+        if not escaped and (
+            not self._is_alive()
+            or (self._look_interval >= ZOMBIE_LOOK and self._has_only_zombies())
         ):
             self._finish()
             return
@@ -184,22 +205,13 @@ class ProcessGroup:
         return reaped
 
     def _has_only_zombies(self) -> bool:
-        if not PROCESSES.is_dir():
+        if not os.path.isdir(PROC):
             return self._killed  # macOS: nothing can tell, and nothing survives SIGKILL for long
         # Those that were alive at the last look first: the walk is for when they have ended.
-        self._living = {pid for pid in self._living if _is_alive_in(self._number, pid)}
+        self._living = {one for one in self._living if self._is_member(look_at(one.pid))}
         if not self._living:
-            pids = (int(path.name) for path in PROCESSES.glob("[0-9]*"))
-            self._living = {pid for pid in pids if _is_alive_in(self._number, pid)}
+            self._living = {one for one in all_processes() if self._is_member(one)}
         return not self._living
 
-
-def _is_alive_in(group: int, pid: int) -> bool:
-    """Return whether ``pid`` is a member of ``group`` and no zombie: proc_pid_stat(5)."""
-    try:
-        text = (PROCESSES / str(pid) / "stat").read_bytes()
-    except OSError:
-        return False
-    # pid (name) state ppid pgrp; the name may hold anything.
-    state, _, member_of = text[text.rindex(b")") + 2 :].split(maxsplit=3)[:3]
-    return int(member_of) == group and state not in b"ZX"
+    def _is_member(self, one: Process | None) -> bool:
+        return one is not None and one.group == self._number

@@ -24,6 +24,7 @@ from twisted.internet.interfaces import IReactorFDSet, IReactorFromThreads, IRea
 
 from overseer.core.process import ProcessSpec
 from overseer.process.command import command_for, failure_reason
+from overseer.process.escaped import Orphans
 from overseer.process.streams import open_streams, take_terminal
 
 #: How long :meth:`ProcessSpawner.close` waits for slow execs, in seconds.
@@ -59,7 +60,8 @@ class ProcessSpawner:
     """I start processes, :data:`THREADS` at a time, and know those that are not reaped yet.
 
     ``descriptor_limit`` is the soft ``RLIMIT_NOFILE`` of the children, for a daemon that raised its
-    own. ``use_pidfd=False`` does without pidfd_open(2), as on systems that don't have it.
+    own. ``use_pidfd=False`` does without pidfd_open(2), as on systems that don't have it. ``orphans`` are
+    those that this process has adopted.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class ProcessSpawner:
         use_pidfd: bool = hasattr(os, "pidfd_open"),
     ) -> None:
         self.reactor = reactor
+        self.orphans = Orphans()
         self._descriptor_limit = descriptor_limit
         self._use_pidfd = use_pidfd
         self._requests: queue.SimpleQueue[tuple[ProcessSpec, Spawned, Failed] | None] = (

@@ -26,13 +26,13 @@ import ctypes
 import os
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 from types import FrameType
 
 from twisted.internet import process
 from twisted.internet.interfaces import IDelayedCall, IReactorCore
 from twisted.logger import Logger
 
+from overseer.process.proc import all_pids, children_of
 from overseer.process.spawn import IProcessReactor, ProcessSpawner
 
 #: From <linux/prctl.h>.
@@ -155,10 +155,4 @@ def _strangers(spawner: ProcessSpawner) -> Iterator[int]:
 
 def _children() -> list[int]:
     """Return the pids of our children; of all processes when the kernel lists none: proc(5)."""
-    try:
-        lists = [path.read_text() for path in Path("/proc/self/task").glob("*/children")]
-    except OSError:
-        lists = []
-    if lists:
-        return [int(pid) for pid in " ".join(lists).split()]
-    return [int(path.name) for path in Path("/proc").glob("[0-9]*")]
+    return children_of(os.getpid()) or all_pids()

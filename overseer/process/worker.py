@@ -12,6 +12,7 @@ from twisted.logger import Logger
 
 from overseer.core.process import Outcome, ProcessSpec, Stream
 from overseer.core.worker import WorkerError, WorkerEvents
+from overseer.process.escaped import Escaped
 from overseer.process.exits import ExitWatch, PidfdWatch, ThreadWatch
 from overseer.process.group import ProcessGroup
 from overseer.process.input import InputPipe, TerminalInput
@@ -110,7 +111,11 @@ class ProcessWorker:
         reactor = self._spawner.reactor
         self._pid = child.pid
         self._group = ProcessGroup(
-            child.pid, self._spec.stop_signal, self._clock, self._leftovers_gone
+            child.pid,
+            self._spec.stop_signal,
+            self._clock,
+            Escaped(self._spawner.orphans, child.pid, self._spec.env),
+            self._leftovers_gone,
         )
         self._pipes = (self._pipe("stdout", child.stdout),)
         if child.stderr is not None:

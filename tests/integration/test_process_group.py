@@ -7,7 +7,7 @@ import pytest
 from process_support import is_alive
 from twisted.internet.task import Clock
 
-from overseer.process import ProcessGroup
+from overseer.process import Escaped, Orphans, ProcessGroup
 
 
 @pytest.fixture
@@ -19,9 +19,14 @@ def stranger():
         process.kill()
 
 
+def group_of(stranger, clock, gone):
+    escaped = Escaped(Orphans(), stranger.pid, {})
+    return ProcessGroup(stranger.pid, signal.SIGTERM, clock, escaped, lambda: gone.append(True))
+
+
 def test_a_new_process_of_our_number_means_that_the_group_is_gone(stranger):
     clock, gone = Clock(), []
-    group = ProcessGroup(stranger.pid, signal.SIGTERM, clock, lambda: gone.append(True))
+    group = group_of(stranger, clock, gone)
     group.leader_reaped()
     assert gone == [True]
     group.terminate(0)
@@ -33,7 +38,7 @@ def test_a_new_process_of_our_number_means_that_the_group_is_gone(stranger):
 
 def test_a_number_that_was_taken_between_two_looks_is_not_killed(stranger, monkeypatch):
     clock, gone = Clock(), []
-    group = ProcessGroup(stranger.pid, signal.SIGTERM, clock, lambda: gone.append(True))
+    group = group_of(stranger, clock, gone)
     # As if a leftover of ours still bore the number when the leader was reaped.
     with monkeypatch.context() as patch:
         patch.setattr("os.kill", lambda pid, number: _no_such_process())

@@ -41,8 +41,8 @@ def parent_of(pid: int) -> int:
 
 @ensure_deferred
 async def test_an_escaped_orphan_is_adopted_and_reaped(runs):
-    # Forked twice, in a session of its own, and it ends long after the task.
-    script = "setsid sh -c 'echo $$; exec >&- 2>&-; exec sleep 1000' & exec sleep 1000"
+    # Forked twice, in a session of its own and without our mark, it ends long after the task.
+    script = "(env -i setsid sh -c 'echo $$; exec >&- 2>&-; exec sleep 1000' &) ; exec sleep 1000"
     worker, recorder = runs.shell(script)
     await recorder.printed(b"\n")
     worker.terminate(10)

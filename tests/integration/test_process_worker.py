@@ -177,7 +177,7 @@ async def test_a_pause_after_the_exit_has_no_effect(runs):
 
 @ensure_deferred
 async def test_close_output_ends_the_wait_for_an_escaped_holder_of_the_pipes(runs):
-    worker, recorder = runs.shell("setsid sh -c 'echo $$; exec sleep 1000' & exec sleep 1000")
+    worker, recorder = runs.shell("(setsid sh -c 'echo $$; exec sleep 1000' &); exec sleep 1000")
     await recorder.printed(b"\n")
     worker.terminate(10)
     await recorder.seen("exited")
@@ -191,7 +191,7 @@ async def test_close_output_ends_the_wait_for_an_escaped_holder_of_the_pipes(run
 
 @ensure_deferred
 async def test_close_output_is_bounded_against_an_endless_writer(runs):
-    worker, recorder = runs.shell("setsid sh -c 'echo $$ >&2; exec yes' & exec sleep 1000")
+    worker, recorder = runs.shell("(setsid sh -c 'echo $$ >&2; exec yes' &); exec sleep 1000")
     await recorder.printed(b"y\n")
     worker.terminate(10)
     await recorder.seen("exited")
@@ -329,10 +329,13 @@ async def test_a_stop_can_only_shorten_the_time_of_leftovers(runs):
 
 @ensure_deferred
 async def test_a_group_of_zombies_that_nobody_reaps_counts_as_gone(runs):
-    # The leader's child leaves the session, and its own child in the group behind it unreaped.
+    # A grandchild leaves the session, is adopted by somebody else, and leaves its own child in the group
+    # behind it unreaped.
     script = """if True:
         import os, signal, time
         if os.fork() == 0:
+            if os.fork() > 0:
+                os._exit(0)
             if os.fork() == 0:
                 signal.pause()
             os.setsid()

@@ -1,0 +1,27 @@
+"""The mark that a process bears, in what it is given and in what /proc shows of it."""
+
+import os
+import subprocess
+from pathlib import Path
+
+from overseer.process.mark import mark_in, mark_of
+
+ENVIRONMENT = {"A": "OVERSEER_TASK_ID=x", "OVERSEER_INSTANCE": "me", "OVERSEER_TASK_ID": "a=b é"}
+
+
+def test_what_is_given_is_found_again() -> None:
+    """Whatever the value; variables that only look like it do not count."""
+    mark = (b"me", "a=b é".encode())
+    assert mark_of(ENVIRONMENT) == mark
+    with subprocess.Popen(["sleep", "1000"], env={**os.environ, **ENVIRONMENT}) as process:
+        shown = Path(f"/proc/{process.pid}/environ").read_bytes()
+        process.kill()
+    assert mark_in(b"\0" + shown) == mark
+
+
+def test_half_a_mark_is_none() -> None:
+    """It takes all of the variables."""
+    assert mark_of({"OVERSEER_TASK_ID": "a"}) is None
+    assert mark_of({"OVERSEER_TASK_ID": "a", "OVERSEER_INSTANCE": ""}) is None
+    assert mark_in(b"\0OVERSEER_INSTANCE=me\0") is None
+    assert mark_in(b"\0") is None
