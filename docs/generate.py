@@ -22,8 +22,9 @@ if __name__ == "__main__":
 
 from msgspec import Struct
 
-from overseer import listeners, session, websocket
+from overseer import listeners, session, webhooks, websocket
 from overseer.cli.help import ENVIRONMENT
+from overseer.core import webhooks as webhook_rules
 from overseer.core.config import exec_driver, policies, table
 from overseer.core.config.kinds import Group, Key, Kind, Later, ListOf, MapOf, Scalar
 from overseer.core.sizes import format_size
@@ -369,6 +370,7 @@ def fixed_values() -> str:
         ("time for a whole HTTP request, TLS handshake included", connection.REQUEST_DEADLINE),
         ("time that an idle HTTP connection is kept", root.IDLE_TIMEOUT),
         ("time for the WebSocket handshake", websocket.HANDSHAKE_TIMEOUT),
+        ("time for webhooks to take what they are owed at the end", webhooks.CLOSE_TIMEOUT),
         ("time between two pings", websocket.PING_INTERVAL),
         ("time for the answer to a ping", websocket.PING_TIMEOUT),
         ("time for clients to take what they are owed at the end", websocket.CLOSE_TIMEOUT),
@@ -392,6 +394,8 @@ def fixed_values() -> str:
         ("file descriptors kept back for everything else", descriptors.RESERVED_DESCRIPTORS),
         ("connections of a listener that may wait to be accepted", listeners.BACKLOG),
         ("connections beyond `limits.connections` that get an answer", connection.OVERFLOW),
+        ("events that wait for a webhook", webhook_rules.QUEUE_SIZE),
+        ("attempts to deliver an event to a webhook", webhook_rules.ATTEMPTS),
         ("characters of a task id", supervisor.MAX_TASK_ID_SIZE),
     ]
     rows = [

@@ -7,7 +7,7 @@ import random
 import socket
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -48,6 +48,7 @@ from overseer.websocket import ClientFactory, ClientLimits
 
 if TYPE_CHECKING:
     from overseer.history.recorder import HistoryRecorder
+    from overseer.webhooks import Webhooks
 
 _LAST_STANDARD = 2  # stderr
 
@@ -98,6 +99,9 @@ class OverseerService(Service):
         sinks: list[Sink] = [self._event_log.append] if self._event_log else []
         if journal is not None:
             sinks.append(journal.record)
+        self._webhooks = _open_webhooks(reactor, config, self._action_of)
+        if self._webhooks is not None:
+            sinks.append(self._webhooks.record)
         surroundings = Surroundings(
             clock=reactor,
             now=_wall_clock,
@@ -297,10 +301,13 @@ class OverseerService(Service):
         ports, self._ports = self._ports, ()
         await stop_listening(ports)
         await self.supervisor.shut_down()
+        delivered = self._webhooks.close() if self._webhooks is not None else None
         clients_gone = self._clients.close_all("the overseer is shutting down")
         if self._stdio_client is not None:
             await self._stdio_client.close_when_told()
         await clients_gone
+        if delivered is not None:
+            await delivered
         self.spawner.close()
         if self._history is not None:
             await self._history.close()
@@ -337,6 +344,9 @@ class OverseerService(Service):
             client.close_when_told()
         elif self.running:
             self.ended.callback(None)
+
+    def _action_of(self, task_id: str) -> str:
+        return self.supervisor.task(task_id).record.action
 
     def _actions(self) -> list[ActionInfo]:
         return [views.action_info(self.supervisor, name) for name in self.supervisor.actions]
@@ -379,6 +389,24 @@ def _open_history(reactor: Any, config: Config) -> "HistoryRecorder | None":
     from overseer.history.recorder import HistoryRecorder  # noqa: PLC0415  # SQLite, for those who want it
 
     return HistoryRecorder(reactor, config.db, config.history, _wall_clock)
+
+
+def _open_webhooks(
+    reactor: Any, config: Config, action_of: Callable[[str], str]
+) -> "Webhooks | None":
+    if not config.webhooks:
+        return None
+    from overseer.http_client import OutgoingHttp  # noqa: PLC0415  # treq and TLS, for those who want it
+    from overseer.webhooks import Webhooks  # noqa: PLC0415
+
+    return Webhooks(
+        reactor,
+        config.webhooks,
+        action_of,
+        post=OutgoingHttp(reactor).post,
+        new_id=_new_id,
+        random=random.random,
+    )
 
 
 def _retention(config: Config) -> Retention:

@@ -28,6 +28,8 @@ ALLOWED = {
     "websocket.py": {"core", "protocol", "lifecycle", "producer", "session", "websocket"},
     "stdio.py": {"core", "protocol", "lifecycle", "producer", "session", "stdio"},
     "client": {"core", "protocol", "client"},
+    "http_client.py": {"http_client"},
+    "webhooks.py": {"core", "protocol", "webhooks"},
     "eventlog.py": {"core", "protocol", "eventlog"},
     "history": {"core", "history"},
 }

@@ -8,7 +8,7 @@ import attrs
 from overseer.core.config.model import Config
 
 NEEDS_RESTART = frozenset(
-    {"listen", "unix_mode", "limits", "db", "history", "log_file", "log_rotate"}
+    {"listen", "unix_mode", "limits", "db", "history", "log_file", "log_rotate", "webhooks"}
 )
 """Fields of a configuration that hold as they were until the daemon is started anew."""
 _WRITTEN_ELSEWHERE = {"tokens": "auth.tokens"}

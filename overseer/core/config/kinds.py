@@ -62,7 +62,8 @@ class Scalar(Kind):
         try:
             return self.convert(section)
         except UnfitError as error:
-            if reason := str(error):
+            reason = str(error)
+            if reason and not report.conceals:  # it may repeat what is written
                 report.refuse(section, reason)
             else:
                 report.refuse_kind(section, self.expected)

@@ -9,9 +9,11 @@ from typing import Any, Literal
 import attrs
 
 from overseer.core.config.model import ActionConfig, Config
+from overseer.core.config.secrets import ReadFile, entries
 from overseer.core.config.section import ConfigError, Report, Section
 from overseer.core.config.table import CONFIG
-from overseer.core.config.tokens import ReadFile, read_tokens, token_variables
+from overseer.core.config.tokens import read_tokens, token_variables
+from overseer.core.config.webhooks import read_webhooks, webhook_variables
 from overseer.core.pool import PoolSettings
 from overseer.core.retry import Layer, PartialRetryPolicy
 from overseer.core.yaml_source import Document, Problem, YamlError, describe, load_yaml
@@ -85,7 +87,12 @@ def _read(
     values.pop("auth", None)  # read from where they really are, files and variables too
     tokens = section.at("auth", "tokens")
     values["tokens"] = read_tokens(tokens, environment, read_file, report)
-    values["token_variables"] = token_variables(tokens)
+    webhooks = section.at("webhooks")
+    values["webhooks"] = read_webhooks(
+        webhooks, values.get("webhooks") or (), environment, read_file, report.concealing()
+    )
+    values["token_variables"] = token_variables(tokens) | webhook_variables(webhooks)
+    _check_webhook_actions(webhooks, values, report)
     report.check()
     _warn_of_pools(section, values, report)
     return _config(values, report)
@@ -102,6 +109,13 @@ def _warn_of_pools(section: Section, values: Mapping[str, Any], report: Report) 
                 pool.at("limit" if pool.at("size").value is None else "size"),
                 f"{size} is more than the {most} of the global task_pool, which holds",
             )
+
+
+def _check_webhook_actions(section: Section, values: Mapping[str, Any], report: Report) -> None:
+    for place in entries(section):
+        for name in entries(place.at("actions")):
+            if name.text and name.text not in values["actions"]:
+                report.refuse(name, "there is no such action")
 
 
 def _apply_port(values: dict[str, Any], environment: Mapping[str, str], report: Report) -> None:

@@ -14,6 +14,7 @@ from overseer.core.pool import PoolSettings
 from overseer.core.retry import Layer
 from overseer.core.rotation import Rotation
 from overseer.core.tokens import Token
+from overseer.core.webhooks import Webhook
 from overseer.core.yaml_source import Problem
 
 
@@ -63,8 +64,8 @@ class Config:
     """Everything that is configured. ``listen`` and ``trusted_cidrs`` hold texts as they were written.
 
     ``replay_bytes`` is in bytes, ``unix_mode`` a file mode. ``token_variables`` are the environment
-    variables that tokens were read from, which are no child's business. ``warnings`` are for the operator: each
-    says, by its ``str()``, where it stands and what it is about.
+    variables that tokens and secrets were read from, which are no child's business. ``warnings`` are for
+    the operator: each says, by its ``str()``, where it stands and what it is about.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Config:
     trusted_cidrs: tuple[str, ...]
     tokens: tuple[Token, ...]
     token_variables: frozenset[str]
+    webhooks: tuple[Webhook, ...]
     allowed_origins: tuple[str, ...]
     allowed_hosts: tuple[str, ...]
     replay_buffer: int

@@ -153,7 +153,7 @@ def _text(expected: str, *, written: bool, may_be_empty: bool) -> Scalar:
     return Scalar(expected, convert, accepts)
 
 
-def _fitting(parse: Callable[[str], object]) -> Scalar:
+def fitting(parse: Callable[[str], object]) -> Scalar:
     """Return the kind of the texts that ``parse`` can read, which stay as they are."""
 
     def convert(section: Section) -> Any:
@@ -220,10 +220,10 @@ TEXT = _text("text", written=False, may_be_empty=True)
 NAME = _text("text that is not empty", written=False, may_be_empty=False)
 WRITTEN = _text("text", written=True, may_be_empty=True)
 WRITTEN_NAME = _text("text that is not empty", written=True, may_be_empty=False)
-LISTEN_ADDRESS = _fitting(parse_listen)
-ORIGIN = _fitting(parse_allowed_origin)
-HOST_NAME = _fitting(parse_allowed_host)
-NETWORK = _fitting(parse_network)
+LISTEN_ADDRESS = fitting(parse_listen)
+ORIGIN = fitting(parse_allowed_origin)
+HOST_NAME = fitting(parse_allowed_host)
+NETWORK = fitting(parse_network)
 # YAML reads an unquoted [[.name]] as a list within a list: the usual mistake, so the error says it.
 TEMPLATE = attrs.evolve(
     WRITTEN, expected="text (a template needs quotes)", convert=_template(WRITTEN)

@@ -29,6 +29,7 @@ from overseer.core.config.scalars import (
 )
 from overseer.core.config.section import Report, Section
 from overseer.core.config.tokens import AUTH
+from overseer.core.config.webhooks import WEBHOOKS
 from overseer.core.history import Keep
 from overseer.core.rotation import Rotation
 from overseer.core.yaml_source import describe
@@ -268,6 +269,13 @@ CONFIG = Group(
             description="networks that may connect; empty = loopback and this host's own",
         ),
         Key("auth", AUTH, secret=True, description="who may connect by token"),
+        Key(
+            "webhooks",
+            WEBHOOKS,
+            default=(),
+            secret=True,
+            description="URLs that are told how tasks end",
+        ),
         _TASK_POOL,
         _RETRY,
         Key("history", HISTORY, description="what the history keeps; nothing without `db`"),
