@@ -52,8 +52,9 @@ class PoolStory(RuleBasedStateMachine):
             restart_delay=1.0, error_threshold=3, error_window=20.0, release_slot=True
         )
         self.world.settings.timeout = 15.0
-        self.world.other.retry = PartialRetryPolicy(restart_delay=0.5)
-        self.world.other.dedupe_key = ("seconds",)
+        other = self.world.actions["other"].settings
+        other.retry = PartialRetryPolicy(restart_delay=0.5)
+        other.dedupe_key = ("seconds",)
         self.events = self.world.reader(EVERY_TASK)
         self.client = self.world.client()
         self.history: list[Message] = []
