@@ -32,6 +32,7 @@ from overseer.core.template.functions import FUNCTIONS
 from overseer.lifecycle import flow, machine, supervisor
 from overseer.process import descriptors, group, pipes, streams
 from overseer.process import input as process_input
+from overseer.prometheus.families import FAMILIES
 from overseer.protocol import outbox
 from overseer.protocol.fields import FieldSpec, fields_of
 from overseer.protocol.messages import MESSAGES, REQUESTS, Message, Request, tag_of
@@ -339,6 +340,15 @@ def paths() -> str:
     return _table(("path", "what it is", "answers"), rows)
 
 
+def metrics() -> str:
+    """Return the table of what ``GET /metrics`` tells."""
+    rows = [
+        (f"`{family.told_name}`", _code(family.labels), family.kind, family.help)
+        for family in FAMILIES
+    ]
+    return _table(("name", "labels", "kind", "what it is"), rows)
+
+
 def environment() -> str:
     """Return what the command line says about environment variables."""
     return f"```text\n{ENVIRONMENT}```\n"
@@ -461,6 +471,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "types": kinds,
     "operations": operations,
     "paths": paths,
+    "metrics": metrics,
     "top-level-keys": top_level_keys,
     "action-keys": action_keys,
     "exec-keys": exec_keys,

@@ -140,6 +140,8 @@ class EventLog:
         self._queue_size = queue_size
         self.dropped = 0
         """Events that are not in the log because it was full or failed."""
+        self.failing = False
+        """Whether the last attempt to write has failed."""
         self._dropped_before = 0
         self._dropping = False
         # What follows is shared with the thread, under this lock.
@@ -192,6 +194,11 @@ class EventLog:
         if not fits:
             self.dropped += batch.events
 
+    @property
+    def waiting_size(self) -> int:
+        """Bytes that are not written yet."""
+        return self._waiting_size
+
     def reopen(self) -> None:
         """Close the file and open what is at its path now; one that failed is tried at once."""
         with self._changed:
@@ -220,6 +227,7 @@ class EventLog:
             self._log.warn("the event log goes on; {lost} events are not in it", lost=lost)
 
     def _tell_failure(self, error: OSError) -> None:
+        self.failing = True
         self._log.warn(
             "cannot write the event log {path}: {reason}; trying again",
             path=self._file.path,
@@ -227,6 +235,7 @@ class EventLog:
         )
 
     def _tell_recovery(self) -> None:
+        self.failing = False
         self._log.info("the event log {path} can be written again", path=self._file.path)
 
     def _give_up(self) -> None:

@@ -48,6 +48,7 @@ from overseer.websocket import ClientFactory, ClientLimits
 
 if TYPE_CHECKING:
     from overseer.history.recorder import HistoryRecorder
+    from overseer.prometheus.exposition import Exposition, ReactorLag
     from overseer.webhooks import Webhooks
 
 _LAST_STANDARD = 2  # stderr
@@ -129,6 +130,8 @@ class OverseerService(Service):
                 total_send_buffer=config.limits.total_send_buffer,
             ),
         )
+        self._exposition: Exposition | None = None
+        self._reactor_lag: ReactorLag | None = None
         self._own_networks = OwnNetworks(reactor)
         self._access = self._access_rules(config)
         self._ports: Sequence[IListeningPort] = ()
@@ -228,6 +231,7 @@ class OverseerService(Service):
                 routes.OPENAPI_3_1: self._http_openapi,
                 routes.ASYNCAPI: self._asyncapi,
             },
+            metrics=self._tell_metrics,
             look_ups={routes.HISTORY: self._look_up_history},
             ready=lambda: bool(self._ports) and bool(self.running),
             admit=self._admit,
@@ -300,6 +304,8 @@ class OverseerService(Service):
     async def _stop(self) -> None:
         ports, self._ports = self._ports, ()
         await stop_listening(ports)
+        if self._reactor_lag is not None:
+            self._reactor_lag.stop()
         await self.supervisor.shut_down()
         delivered = self._webhooks.close() if self._webhooks is not None else None
         clients_gone = self._clients.close_all("the overseer is shutting down")
@@ -378,6 +384,27 @@ class OverseerService(Service):
             self._log.warn("the history cannot be read: {reason}", reason=error)
             return json_answer(503, {"error": "the history cannot be read now"})
         return Answer(200, encode_message(views.history("", page)))
+
+    def _tell_metrics(self, accept: str) -> Answer:
+        if self._exposition is None:
+            self._exposition = self._first_exposition()
+        content_type, body = self._exposition.render(accept)
+        return Answer(200, body, content_type)
+
+    def _first_exposition(self) -> "Exposition":
+        from overseer.prometheus.exposition import Exposition, ReactorLag  # noqa: PLC0415  # slow to import
+        from overseer.prometheus.families import Sources  # noqa: PLC0415
+
+        self._reactor_lag = ReactorLag(self._reactor)
+        return Exposition(
+            Sources(
+                supervisor=self.supervisor,
+                clients=self._clients,
+                history=self._history,
+                event_log=self._event_log,
+                reactor_lag=self._reactor_lag.histogram,
+            )
+        )
 
     def _asyncapi(self) -> bytes:
         return msgspec.json.encode(build_asyncapi(__version__, self.config.name))

@@ -161,19 +161,29 @@ class Session:
         try:
             request = decode_request(data)
         except BadRequest as error:
+            self._count("", "error")
             self._send(Error(error.id, error.message))
             return
+        kind = tag_of(type(request))
         if self._role != "admin" and not request.for_viewers:
-            reason = f'not permitted: "{tag_of(type(request))}" needs the role admin'
+            self._count(kind, "error")
+            reason = f'not permitted: "{kind}" needs the role admin'
             self._send(Error(request.id, f"{reason}, this client is a {self._role}"))
             return
         try:
             _HANDLERS[type(request)](self, request)
         except RequestError as error:
+            self._count(kind, "error")
             self._send(Error(request.id, error.message, error.existing_task_id))
         except Exception:
-            self._log.failure("request {kind} failed", kind=type(request).__name__)
+            self._count(kind, "error")
+            self._log.failure("request {kind} failed", kind=kind)
             self._send(Error(request.id, "internal error: see the log of the daemon"))
+        else:
+            self._count(kind, "ok")
+
+    def _count(self, kind: str, result: str) -> None:
+        self._supervisor.counters.requests[kind, result] += 1
 
     def _send(self, message: Message) -> None:
         if self._closed:

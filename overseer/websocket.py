@@ -9,8 +9,9 @@ from the outbox; Autobahn sends them as they are.
 import fcntl
 import struct
 import termios
+from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 import txaio
@@ -41,6 +42,9 @@ READ_PIECE = 8 * 1024
 GOING_AWAY = 1001
 TRY_AGAIN_LATER = 1013
 
+DisconnectReason = Literal["closed", "lost", "no_pong", "slow", "shutdown"]
+"""By a closing handshake, without one, for want of a pong, for what it did not take, or by our own end."""
+
 
 @attrs.frozen(kw_only=True)
 class ClientLimits:
@@ -70,6 +74,7 @@ class ClientProtocol(WebSocketServerProtocol):
     _unparsed: bytes = b""
     _parse_call: IDelayedCall | None = None
     _wants_requests = True
+    _fault: DisconnectReason | None = None
 
     def onConnect(self, request: ConnectionRequest) -> str | None:
         """Select our subprotocol when the client offers it; without one any client is welcome."""
@@ -131,6 +136,23 @@ class ClientProtocol(WebSocketServerProtocol):
             self._session = None
         self.factory.client_lost(self)
 
+    @property
+    def waiting_size(self) -> int:
+        """Bytes that wait for the client."""
+        return 0 if self._outbox is None else self._outbox.size
+
+    def onAutoPingTimeout(self) -> None:
+        """The client did not answer a ping; Autobahn cuts it off."""
+        self._fault = "no_pong"
+        super().onAutoPingTimeout()
+
+    @property
+    def end(self) -> DisconnectReason:
+        """Why the client is gone."""
+        if self._last_words is not None:
+            return "shutdown"
+        return self._fault or ("closed" if self.wasClean else "lost")
+
     def close_when_told(self, code: int, reason: str) -> None:
         """Close once the client has taken all that it is owed; nothing more is read from it."""
         self._last_words = (code, reason)
@@ -154,6 +176,7 @@ class ClientProtocol(WebSocketServerProtocol):
             self.sendPreparedMessage(_ReadyFrames(frames))
 
     def _overflowed(self) -> None:
+        self._fault = "slow"
         self._session, session = None, self._session
         if session is not None:
             session.close()
@@ -220,6 +243,7 @@ class ClientFactory(WebSocketServerFactory):
         self.limits = limits
         self.budget = SendBudget(limits.total_send_buffer)
         self.clients: set[ClientProtocol] = set()
+        self.disconnects: Counter[DisconnectReason] = Counter()
         self._all_gone: Deferred[None] | None = None
         self.setProtocolOptions(
             versions=[13],
@@ -247,7 +271,9 @@ class ClientFactory(WebSocketServerFactory):
 
     def client_lost(self, client: ClientProtocol) -> None:
         """A connection is gone."""
-        self.clients.discard(client)
+        if client in self.clients:
+            self.clients.discard(client)
+            self.disconnects[client.end] += 1
         if self._all_gone is not None and not self.clients and not self._all_gone.called:
             self._all_gone.callback(None)
 

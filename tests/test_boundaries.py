@@ -32,6 +32,9 @@ ALLOWED = {
     "webhooks.py": {"core", "protocol", "webhooks"},
     "eventlog.py": {"core", "protocol", "eventlog"},
     "history": {"core", "history"},
+    "prometheus": {
+        *("_version", "core", "eventlog", "history", "lifecycle", "prometheus", "websocket"),
+    },
 }
 PURE = ("core", "protocol")
 # Clocks, files, randomness and the operating system stay outside the pure parts.

@@ -1,27 +1,92 @@
-"""What is counted in memory: starts, ends, restarts, lines and what happens in queues."""
+"""What is counted in memory: starts, ends, restarts, lines and what happens in queues.
+
+Read by the request ``metrics`` and by ``GET /metrics``. Nothing is counted for each line: output is counted for
+each read of a child, everything else for each run.
+"""
+
+from bisect import bisect_left
+from collections import Counter
+from typing import Literal
 
 import attrs
+
+from overseer.core.process import Outcome
+
+RunResult = Literal["ok", "failed", "signal", "timeout", "stopped", "spawn_error"]
+"""With exit code 0, with another one, by a signal, by a time limit, after a stop; or the run never began."""
+RUN_SECONDS = (0.1, 1.0, 10.0, 60.0, 300.0, 1800.0, 3600.0, 6 * 3600.0, 24 * 3600.0)
+WAIT_SECONDS = (0.1, 1.0, 5.0, 15.0, 60.0, 300.0, 1800.0, 3600.0)
+"""Bounds of the histograms, in seconds."""
+_SECOND = 1_000_000
+"""In microseconds. A clock that was set back makes no time negative."""
+
+
+def run_result(outcome: Outcome, *, intentional: bool, timed_out: bool) -> RunResult:
+    """Return as what a run counts that had begun: why it was to end goes before how it did."""
+    if timed_out:
+        return "timeout"
+    if intentional:
+        return "stopped"
+    if outcome.signal is not None:
+        return "signal"
+    return "failed" if outcome.exit_code else "ok"
+
+
+@attrs.define
+class Histogram:
+    """How many values fell between which ``bounds``; ``counts`` has one more, of what lies above the last."""
+
+    bounds: tuple[float, ...]
+    counts: list[int] = attrs.field(init=False)
+    sum: float = 0.0
+
+    def __attrs_post_init__(self) -> None:
+        self.counts = [0] * (len(self.bounds) + 1)
+
+    def observe(self, value: float) -> None:
+        """Count a value; a bound itself belongs below."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.sum += value
 
 
 @attrs.define
 class ActionCounters:
-    """Counters of one action since the daemon started."""
+    """Counters of one action since the daemon started.
+
+    ``left_queue`` counts by reason who waited and never ran, ``rejected`` who might not even wait. Of the runs
+    that are over ``exits`` has the results, ``killed`` those that SIGKILL had to end, and
+    ``output_bytes`` what they wrote, line ends included.
+    """
 
     tasks_started: int = 0
     tasks_completed: int = 0
     tasks_errored: int = 0
     tasks_restarted: int = 0
     total_output_lines: int = 0
+    output_bytes: int = 0
+    killed: int = 0
+    rejected: int = 0
+    exits: Counter[RunResult] = attrs.field(factory=Counter)
+    left_queue: Counter[str] = attrs.field(factory=Counter)
+    run_seconds: Histogram = attrs.field(factory=lambda: Histogram(RUN_SECONDS))
+    wait_seconds: Histogram = attrs.field(factory=lambda: Histogram(WAIT_SECONDS))
 
 
 @attrs.define
-class Counters(ActionCounters):
-    """Counters of the whole daemon."""
+class Counters:
+    """Counters of the whole daemon, and of each action."""
 
+    tasks_started: int = 0
+    tasks_completed: int = 0
+    tasks_errored: int = 0
+    tasks_restarted: int = 0
+    total_output_lines: int = 0
     enqueued: int = 0
     dequeued: int = 0
     displaced: int = 0
     expired: int = 0
+    requests: Counter[tuple[str, str]] = attrs.field(factory=Counter)
+    """By type and result: ``ok`` or ``error``; of what was no request the type is empty."""
     actions: dict[str, ActionCounters] = attrs.field(factory=dict)
 
     def of(self, action: str) -> ActionCounters:
@@ -41,6 +106,20 @@ class Counters(ActionCounters):
         self.tasks_restarted += 1
         self.of(action).tasks_restarted += 1
 
+    def run_ended(
+        self, action: str, result: RunResult, *, run_time: int, output_bytes: int, killed: bool
+    ) -> None:
+        """A run that had begun is over, after so many microseconds."""
+        counters = self.of(action)
+        counters.exits[result] += 1
+        counters.run_seconds.observe(max(run_time, 0) / _SECOND)
+        counters.output_bytes += output_bytes
+        counters.killed += killed
+
+    def waited(self, action: str, microseconds: int) -> None:
+        """A run has begun whose task had to wait for it."""
+        self.of(action).wait_seconds.observe(max(microseconds, 0) / _SECOND)
+
     def ended(self, action: str, *, errored: bool) -> None:
         """A task has finished."""
         for counters in (self, self.of(action)):
@@ -54,8 +133,9 @@ class Counters(ActionCounters):
         self.total_output_lines += lines
         self.of(action).total_output_lines += lines
 
-    def left_queue(self, reason: str) -> None:
+    def left_queue(self, action: str, reason: str) -> None:
         """A task has left a queue without running."""
+        self.of(action).left_queue[reason] += 1
         self.dequeued += 1
         if reason == "displaced":
             self.displaced += 1

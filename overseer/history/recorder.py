@@ -81,6 +81,8 @@ class HistoryRecorder:
         self._retry_delay = 0.0
         self._dropped_before = 0
         self._closing = False
+        self.errors = 0
+        """Attempts to use the database that have failed."""
 
     @property
     def instance(self) -> str:
@@ -91,6 +93,11 @@ class HistoryRecorder:
     def dropped(self) -> int:
         """Changes that were left out because they had to wait too long."""
         return self._backlog.dropped
+
+    @property
+    def waiting(self) -> int:
+        """Changes that are not written yet."""
+        return len(self._backlog)
 
     @property
     def failing(self) -> bool:
@@ -248,6 +255,7 @@ class HistoryRecorder:
         return await deferToThreadPool(self._reactor, pool, function, *arguments)
 
     async def _failed(self, error: Exception) -> None:
+        self.errors += 1
         if store.is_damaged(error):
             try:
                 await self._set_aside()

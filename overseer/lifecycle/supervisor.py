@@ -10,7 +10,7 @@ from typing import Literal
 import attrs
 from twisted.internet.defer import Deferred
 
-from overseer.core.metrics import Counters
+from overseer.core.metrics import Counters, run_result
 from overseer.core.pool import (
     Admitted,
     Pools,
@@ -20,6 +20,7 @@ from overseer.core.pool import (
     Surplus,
     Ticket,
 )
+from overseer.core.process import Outcome
 from overseer.core.retry import Layer, PartialRetryPolicy, effective_policy
 from overseer.core.ring import RingBuffer
 from overseer.core.task import State, TaskRecord
@@ -323,14 +324,34 @@ class Supervisor:
 
     def task_started(self, task: Task, *, again: bool) -> None:
         """Count a run that has begun."""
+        record = task.record
         if again:
-            self.counters.restarted(task.record.action)
+            self.counters.restarted(record.action)
         else:
-            self.counters.started(task.record.action)
+            self.counters.started(record.action)
+        if record.waited_since is not None:
+            self.counters.waited(record.action, self.now() - record.waited_since)
 
     def count_output(self, task: Task, lines: int) -> None:
         """Count lines that were told."""
         self.counters.output(task.record.action, lines)
+
+    def count_run(
+        self, task: Task, outcome: Outcome, *, intentional: bool, timed_out: bool
+    ) -> None:
+        """Count a run that is over."""
+        record = task.record
+        self.counters.run_ended(
+            record.action,
+            run_result(outcome, intentional=intentional, timed_out=timed_out),
+            run_time=(record.last_exited_at or 0) - (record.last_started_at or 0),
+            output_bytes=record.output_bytes,
+            killed=outcome.signal == "SIGKILL" and (intentional or timed_out),
+        )
+
+    def count_failed_run(self, task: Task) -> None:
+        """Count a run that could not begin."""
+        self.counters.of(task.record.action).exits["spawn_error"] += 1
 
     def task_ended(self, task: Task) -> None:
         """Count a task that has finished; its slot is free once nothing of it is alive."""
@@ -428,6 +449,7 @@ class Supervisor:
     def _ask_for_slot(self, ticket: Ticket) -> Admitted | Queued:
         answer = self._admission.ask(ticket)
         if isinstance(answer, Rejected):
+            self.counters.of(ticket.action).rejected += 1
             raise RequestError(f"pool rejected task: {answer.reason}")
         return answer
 
@@ -487,7 +509,7 @@ class Supervisor:
         )
 
     def _tell_dequeued(self, task: Task, reason: str) -> None:
-        self.counters.left_queue(reason)
+        self.counters.left_queue(task.record.action, reason)
         task.told_queued = False
         self.announcements.dequeued(task.record.task_id, reason)
 

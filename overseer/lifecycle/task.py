@@ -56,6 +56,14 @@ class Owner(Protocol):
     def count_output(self, task: "Task", lines: int) -> None:
         """The task has told so many lines."""
 
+    def count_run(
+        self, task: "Task", outcome: Outcome, *, intentional: bool, timed_out: bool
+    ) -> None:
+        """A run of the task is over, and its record says when."""
+
+    def count_failed_run(self, task: "Task") -> None:
+        """A run of the task could not begin."""
+
 
 @attrs.frozen(kw_only=True)
 class Starter:
@@ -360,6 +368,7 @@ class Task:
         self.ring.append(batch)
         self.ring.compact()
         self._surroundings.subscriptions.publish(batch)
+        self._owner.count_run(self, outcome, intentional=run.intentional, timed_out=run.timed_out)
         if self._surroundings.journal is not None:
             self._surroundings.journal.ended(record, outcome, intentional=run.intentional)
 
@@ -458,6 +467,7 @@ class Task:
 
     def _tell_failed(self, reason: str) -> None:
         """The run that was to come could not begin."""
+        self._owner.count_failed_run(self)
         journal = self._surroundings.journal
         if journal is not None:
             journal.failed(self.record, self.shown_params, reason, self._surroundings.now())

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping
 
-import attrs
 import msgspec
 
 from overseer.core import pool
@@ -84,12 +83,12 @@ def pool_info(supervisor: Supervisor, action: str | None) -> PoolInfo:
 
 def global_metrics(counters: Counters) -> GlobalMetrics:
     """Return the counters of the daemon."""
-    return GlobalMetrics(**_numbers(counters))
+    return GlobalMetrics(**_numbers(counters, GlobalMetrics))
 
 
 def action_metrics(counters: ActionCounters) -> ActionMetrics:
     """Return the counters of an action."""
-    return ActionMetrics(**_numbers(counters))
+    return ActionMetrics(**_numbers(counters, ActionMetrics))
 
 
 def task_metrics(task: Task, now: int) -> TaskMetrics:
@@ -158,8 +157,8 @@ def _action_statistics(one: RunStatistics) -> ActionStatistics:
     )
 
 
-def _numbers(counters: ActionCounters) -> Mapping[str, int]:
-    return attrs.asdict(counters, recurse=False, filter=lambda field, _: field.name != "actions")
+def _numbers(counters: Counters | ActionCounters, wanted: type[ActionMetrics]) -> Mapping[str, int]:
+    return {name: getattr(counters, name) for name in wanted.__struct_fields__}
 
 
 def _queue_item(item: pool.QueueItem) -> QueueItem:

@@ -29,10 +29,14 @@ _PACED: Final = "paced"
 
 @attrs.define
 class SendBudget:
-    """Bytes that all outboxes together may hold in output, shared by the clients of one daemon."""
+    """Bytes that all outboxes together may hold in output, shared by the clients of one daemon.
+
+    ``dropped_lines`` counts what did not fit, into it or into one of them: once for each client.
+    """
 
     limit: int
     used: int = 0
+    dropped_lines: int = 0
 
 
 class Outbox:
@@ -168,6 +172,7 @@ class Outbox:
             self._send(batch.frames, _OUTPUT)
         else:
             self._gaps[task_id] = (gap[0] if gap else batch.first_seq, batch.last_seq)
+            self._budget.dropped_lines += batch.lines
 
     def _send(self, frames: bytes, kind: _Kind) -> None:
         if self._closed:  # by the overflow of what went before

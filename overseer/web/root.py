@@ -24,7 +24,7 @@ from twisted.web.server import NOT_DONE_YET, Request, Site
 from overseer.core.access import Refusal, RequestHead
 from overseer.core.tokens import Identity
 from overseer.web.connection import Connection, Connections
-from overseer.web.routes import HEALTH, READY, WEBSOCKET, Route
+from overseer.web.routes import HEALTH, METRICS, READY, WEBSOCKET, Route
 
 #: Seconds for which an idle connection is kept open between two requests.
 IDLE_TIMEOUT = 60
@@ -55,12 +55,16 @@ LookUp: TypeAlias = Callable[[Mapping[str, str]], Deferred[Answer]]
 """Answers, later, a request with what its query says; never fails."""
 
 
+Negotiate: TypeAlias = Callable[[str], Answer]
+"""Answers a request in the format that its header ``Accept`` asks for."""
+
+
 class Root(Resource):
     """Asks the access rules, then answers by the request's exact path.
 
-    ``routes`` maps a route to what computes its answer, at once, for GET and HEAD, ``look_ups`` one to what
-    finds it out, which may take a while. ``admit`` is asked
-    for every request, so that the rules may change.
+    ``routes`` maps a route to what computes its answer, at once, for GET and HEAD, ``negotiated`` one to
+    what also looks at ``Accept``, ``look_ups`` one to what finds the answer out, which may take a while.
+    ``admit`` is asked for every request, so that the rules may change.
     """
 
     isLeaf = True
@@ -70,6 +74,7 @@ class Root(Resource):
         *,
         websocket_factory: WebSocketServerFactory,
         routes: Mapping[Route, Callable[[], Answer]],
+        negotiated: Mapping[Route, Negotiate],
         look_ups: Mapping[Route, LookUp],
         admit: Admit,
     ) -> None:
@@ -77,6 +82,8 @@ class Root(Resource):
         self._look_ups = {route.path: (route, look_up) for route, look_up in look_ups.items()}
         self._websocket = WebSocketResource(websocket_factory)
         self._answers = {route.path: answer for route, answer in routes.items()}
+        self._negotiated = {route.path: answer for route, answer in negotiated.items()}
+        self._known = {WEBSOCKET.path, *self._answers, *self._negotiated, *self._look_ups}
         self._ask_rules = admit
 
     def render(self, request: "SiteRequest") -> int:
@@ -97,8 +104,7 @@ class Root(Resource):
             request.answer(answer, close=True)
             return NOT_DONE_YET
         path = request.path.decode("latin-1")
-        known = path == WEBSOCKET.path or path in self._answers or path in self._look_ups
-        if not known:
+        if path not in self._known:
             request.answer(json_answer(404, {"error": "not found", "path": path}))
         elif request.method not in {b"GET", b"HEAD"}:
             request.setHeader("Allow", "GET, HEAD")
@@ -107,6 +113,8 @@ class Root(Resource):
             self._upgrade(request, admission)
         elif path in self._look_ups:
             self._look_up(request, *self._look_ups[path])
+        elif path in self._negotiated:
+            request.answer(self._negotiated[path](",".join(_header(request, "Accept"))))
         else:
             request.answer(self._answers[path]())
         return NOT_DONE_YET
@@ -213,6 +221,7 @@ def make_site(
     *,
     websocket_factory: WebSocketServerFactory,
     documents: Mapping[Route, Callable[[], bytes]],
+    metrics: Negotiate,
     look_ups: Mapping[Route, LookUp],
     ready: Callable[[], bool],
     admit: Admit,
@@ -221,8 +230,8 @@ def make_site(
 ) -> Connections:
     """Return the factory to listen with: ``/ws`` and the plain paths, within ``connections``.
 
-    ``documents`` gives the bodies of routes that always answer 200, ``look_ups`` what answers later by its
-    query, ``ready`` whether clients may count on this daemon now.
+    ``documents`` gives the bodies of routes that always answer 200, ``metrics`` the answer of ``/metrics``,
+    ``look_ups`` what answers later by its query, ``ready`` whether clients may count on this daemon now.
     """
 
     def readiness() -> Answer:
@@ -239,6 +248,7 @@ def make_site(
             READY: readiness,
             **{route: _document(route, body) for route, body in documents.items()},
         },
+        negotiated={METRICS: metrics},
         look_ups=look_ups,
         admit=admit,
     )

@@ -53,6 +53,12 @@ HISTORY = Route(
     },
     query=("task_id", "action", "since", "until", "limit", "before", "statistics"),
 )
+METRICS = Route(
+    "/metrics",
+    "Counters and gauges for Prometheus",
+    {200: "the numbers, in the format that `Accept` asks for"},
+    content_type="text/plain",
+)
 HEALTH = Route("/healthz", "Whether the process answers", {200: '`{"status": "ok"}`'})
 READY = Route(
     "/readyz",
@@ -60,4 +66,4 @@ READY = Route(
     {200: '`{"status": "ok"}`', 503: '`{"status": "not ready"}`, or too many connections'},
 )
 
-ROUTES = (WEBSOCKET, MANIFEST, OPENAPI_2, OPENAPI_3_1, ASYNCAPI, HISTORY, HEALTH, READY)
+ROUTES = (WEBSOCKET, MANIFEST, OPENAPI_2, OPENAPI_3_1, ASYNCAPI, HISTORY, METRICS, HEALTH, READY)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from conftest import DEADLINE, SHELL, Client, Daemon, Message
+from prometheus_client.parser import text_string_to_metric_families
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
@@ -305,6 +306,22 @@ def test_http(shared: Daemon, client: Client) -> None:
         "convert",
         "careless",
     }
+
+
+def test_metrics_of_a_daemon_at_work(shared: Daemon, client: Client) -> None:
+    """Prometheus's parser reads what a scrape tells of a run, of this client and of the reactor."""
+    client.run("echo one; exit 3")
+    answer = shared.http("GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+    head, _, body = answer.partition("\r\n\r\n")
+    assert "Content-Type: text/plain; version=0.0.4" in head
+    samples = [s for family in text_string_to_metric_families(body) for s in family.samples]
+    numbers = {(s.name, *sorted(s.labels.items())): s.value for s in samples}
+    failed = ("overseer_task_exits_total", ("action", "sh"), ("result", "failed"))
+    assert numbers[failed] >= 1
+    assert numbers[("overseer_output_lines_total", ("action", "sh"))] >= 1
+    assert numbers[("overseer_clients",)] >= 1
+    assert numbers[("overseer_messages_total", ("result", "ok"), ("type", "start"))] >= 1
+    assert ("overseer_reactor_lag_seconds_count",) in numbers
 
 
 def test_connections_limit(launch: Callable[..., Daemon]) -> None:

@@ -760,6 +760,22 @@ def test_metrics_tell_of_one_thing() -> None:
     assert client.ask(type="metrics", action="big") == [head | {"action": dict.fromkeys(action, 0)}]
 
 
+def test_requests_are_counted_by_type_and_result(daemon: Daemon) -> None:
+    """What is refused or cannot be done is an error; what was no request has no type."""
+    client = Client(daemon)
+    client.ask(type="list")
+    client.ask(type="list")
+    client.ask(type="stop", task_id="nobody")
+    client.ask(type="dance")
+    Client(daemon, role="viewer").ask(type="start", action="echo")
+    assert daemon.supervisor.counters.requests == {
+        ("list", "ok"): 2,
+        ("stop", "error"): 1,
+        ("", "error"): 1,
+        ("start", "error"): 1,
+    }
+
+
 def test_describe_tells_the_policy_in_effect() -> None:
     """The action's own over the global one, zeros left out."""
     daemon = Daemon(
@@ -794,7 +810,7 @@ def test_an_internal_error_is_answered_and_logged(
         {"type": "tasks", "id": "r2", "tasks": []},
     ]
     assert [(event["kind"], event["log_failure"].type) for event in logged] == [
-        ("Describe", KeyError)
+        ("describe", KeyError)
     ]
 
 

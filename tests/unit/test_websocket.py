@@ -295,6 +295,7 @@ def test_a_client_that_goes_before_the_handshake(daemon: Daemon) -> None:
     client = Client(daemon)
     client.lose()
     assert daemon.factory.clients == set()
+    assert daemon.factory.disconnects == {}
 
 
 OPTIONS = {
@@ -479,6 +480,7 @@ def test_output_that_was_too_much_is_told_when_the_client_reads_again(client: Cl
     assert "data" in first
     assert "data" in second
     assert lagged == {"type": "lagged", "task_id": "t", "from_seq": 3, "to_seq": 4, "dropped": 2}
+    assert client.daemon.factory.budget.dropped_lines == 2
 
 
 def test_a_client_too_slow_for_all_is_closed_with_1013(client: Client) -> None:
@@ -500,6 +502,7 @@ def test_a_client_too_slow_for_all_is_closed_with_1013(client: Client) -> None:
     assert client.transport.aborted
     client.lose()
     assert client.daemon.factory.clients == {other.protocol}
+    assert client.daemon.factory.disconnects == {"slow": 1}
     assert client.daemon.factory.budget.used == 0
 
 
@@ -562,6 +565,7 @@ def test_a_client_that_does_not_answer_a_ping_is_cut_off(client: Client) -> None
     client.lose()
     assert client.daemon.subscriptions.audience("t") == ()
     assert client.daemon.factory.clients == set()
+    assert client.daemon.factory.disconnects == {"no_pong": 1}
 
 
 # -------------------------------------------------------------------------------------- the ending
@@ -578,6 +582,7 @@ def test_a_client_that_closes_is_answered_and_forgotten(client: Client) -> None:
     assert client.frames() == []
     client.lose()
     assert client.daemon.factory.clients == set()
+    assert client.daemon.factory.disconnects == {"closed": 1}
     assert client.daemon.subscriptions.audience("t") == ()
 
 
@@ -590,6 +595,7 @@ def test_a_client_that_vanishes_is_forgotten(client: Client) -> None:
     client.daemon.publish("late")
     assert client.daemon.factory.budget.used == 0
     assert client.daemon.factory.clients == set()
+    assert client.daemon.factory.disconnects == {"lost": 1}
     assert client.daemon.subscriptions.audience("t") == ()
 
 
@@ -617,6 +623,7 @@ def test_closing_all_tells_why_and_waits_until_they_are_gone(client: Client) -> 
     assert not other.transport.ended
     other.lose()
     assert gone.called
+    assert daemon.factory.disconnects == {"shutdown": 2}
     late = daemon.connect()
     daemon.advance(4)
     assert not late.transport.ended  # nobody is cut off once it is over

@@ -61,6 +61,14 @@ class QueueItem:
 
 
 @attrs.frozen
+class PoolLoad:
+    """How many tasks of a pool run and how many wait."""
+
+    running: int
+    waiting: int
+
+
+@attrs.frozen
 class PoolInfo:
     """A pool as it is now; ``limit`` is its size, 0 = unlimited."""
 

@@ -15,6 +15,7 @@ from overseer.core.pool.answers import (
     Admitted,
     Change,
     PoolInfo,
+    PoolLoad,
     Queued,
     QueueItem,
     Rejected,
@@ -233,6 +234,11 @@ class Pools:
             running=pool.slots.taken,
             queue_items=tuple(QueueItem(waiting.ticket, position) for position, waiting in items),
         )
+
+    def load(self, action: str | None = None) -> PoolLoad:
+        """Return how full an action's pool is, or the global one, without looking at who is in it."""
+        waiting = self._waiting if action is None else self._actions[action].queue
+        return PoolLoad(self._chosen(action).slots.taken, len(waiting))
 
     # --------------------------------------------------------------------------------- private
 

@@ -74,6 +74,7 @@ class Server:
         self.factory = make_site(
             websocket_factory=self.websockets,
             documents={route: lambda: b'{"name":"x"}' for route in DOCUMENTS},
+            metrics=lambda accept: RootAnswer(200, accept.encode(), "text/plain"),
             look_ups={HISTORY: self.look_up},
             ready=lambda: self.ready,
             admit=AccessRules(**rules).admit,
@@ -101,6 +102,15 @@ class Server:
 
     def get(self, path: str, peer: IAddress = LOCAL, **other: Any) -> Answer:
         return self.ask(request(path, **other), peer)[0]
+
+
+def test_metrics_are_told_in_the_format_that_is_accepted() -> None:
+    """The header arrives whole, however many there are of it; without one any will do."""
+    server = Server()
+    answer = server.get("/metrics", headers={"Accept": "text/plain, */*;q=0.1"})
+    assert (answer.status, answer.headers["content-type"]) == (200, "text/plain")
+    assert answer.body == b"text/plain, */*;q=0.1"
+    assert server.get("/metrics").body == b""
 
 
 def request(
@@ -394,6 +404,7 @@ def test_error_while_answering(monkeypatch: pytest.MonkeyPatch) -> None:
     site = make_site(
         websocket_factory=server.websockets,
         documents={},
+        metrics=lambda accept: RootAnswer(200, b""),
         look_ups={},
         ready=fail,
         admit=AccessRules().admit,
