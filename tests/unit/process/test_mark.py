@@ -13,7 +13,13 @@ def test_what_is_given_is_found_again() -> None:
     """Whatever the value; variables that only look like it do not count."""
     mark = (b"me", "a=b é".encode())
     assert mark_of(ENVIRONMENT) == mark
-    with subprocess.Popen(["sleep", "1000"], env={**os.environ, **ENVIRONMENT}) as process:
+    pipe = subprocess.PIPE
+    environment = {**os.environ, **ENVIRONMENT}
+    with subprocess.Popen(["cat"], env=environment, stdin=pipe, stdout=pipe) as process:
+        # Popen returns while the kernel still sets up the program: /proc may show nothing yet.
+        process.stdin.write(b"x")
+        process.stdin.flush()
+        assert process.stdout.read(1) == b"x"
         shown = Path(f"/proc/{process.pid}/environ").read_bytes()
         process.kill()
     assert mark_in(b"\0" + shown) == mark
