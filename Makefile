@@ -16,7 +16,7 @@ help:
 	@echo "make test-slow  run the tests that take minutes (OVERSEER_STORM_SECONDS=600: the longest of them)"
 	@echo "make test-all   run the tests on every CPython >= 3.11 of this machine"
 	@echo "make lint       ruff and mypy"
-	@echo "make bench      compare with the plain Autobahn server"
+	@echo "make bench      compare with others, and write docs/performance.md anew (20 minutes)"
 
 # A regular install, not an editable one: that hides the twistd plugin. What an earlier one left in build/
 # would come along, deleted modules too.
@@ -78,6 +78,8 @@ format: $(VENV)/lint-installed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# Without ARGS everything, onto the page.
+bench: ARGS ?= --json benchmarks/results.json --page docs/performance.md
 bench: $(VENV)/test-installed
 	$(BIN)/python -m benchmarks.run $(ARGS)
 

@@ -15,9 +15,8 @@ import os
 import re
 import selectors
 import socket
-import time
 from dataclasses import dataclass, field
-from itertools import count, islice
+from itertools import count
 
 OUTPUT = b'{"type":"output"'
 EXITED = b'{"type":"exited"'
@@ -27,6 +26,7 @@ BUFFER_SIZE = 256 * 1024  # larger ones leave the processor's cache and are slow
 PATIENCE = 60.0  # seconds without a byte after which a run has failed
 
 TEXT, CLOSE, PING, PONG = 0x1, 0x8, 0x9, 0xA
+CLOSE_FRAME = bytes([0x80 | CLOSE, 2])  # of a server, with a status and no reason
 HANDSHAKE_SALT = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, section 1.3
 
 NUMBERED_LINE = re.compile(
@@ -91,7 +91,7 @@ class Connection:
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             name, port = address.rsplit(":", 1)
             target, host = (name, int(port)), address
-        self.pending = b""  # received and not yet looked at
+        self.pending = bytearray()  # received and not yet looked at
         try:
             self.socket.settimeout(PATIENCE)
             self.socket.connect(target)
@@ -163,21 +163,26 @@ class Connection:
             self._receive_more()
         return found
 
-    def ask(self, kind, **request):
-        """Send one request and return the answer, which must be of type ``kind``.
+    def next_payload(self):
+        """Wait for one text message and return it undecoded.
 
-        Only the answer's own frame is consumed: what follows it is left for whoever reads next.
+        Only its own frame is consumed: what follows it is left for whoever reads next.
         """
-        self.send(request)
         while True:
             for opcode, start, end in frames(self.pending, 0, len(self.pending)):
                 payload, self.pending = self.pending[start:end], self.pending[end:]
                 self.control(opcode, payload)
+                if opcode == TEXT:
+                    return payload
                 break
             else:
                 self._receive_more()
-                continue
-            message = json.loads(payload) if opcode == TEXT else {}
+
+    def ask(self, kind, **request):
+        """Send one request and return the answer, which must be of type ``kind``."""
+        self.send(request)
+        while True:
+            message = json.loads(self.next_payload())
             if message.get("type") == kind:
                 return message
             if message.get("type") == "error":
@@ -235,7 +240,7 @@ def count_until_exited(connections, witnesses=1):
         for number, connection in enumerate(connections):
             tally = Tally(connection, witness=number < witnesses)
             tallies.append(tally)
-            pending, connection.pending = connection.pending, b""
+            pending, connection.pending = connection.pending, bytearray()
             for start in range(0, len(pending), BUFFER_SIZE):
                 piece = pending[start : start + BUFFER_SIZE]
                 space[: len(piece)] = piece
@@ -257,6 +262,19 @@ def count_until_exited(connections, witnesses=1):
     return tallies
 
 
+def count_bytes_until_closed(connection):
+    """Read until the server sends a close or closes the connection; return the bytes before that."""
+    buffer = bytearray(BUFFER_SIZE)
+    received = len(connection.pending)
+    last = connection.pending[-4:]  # a close frame with a status and nothing more
+    while size := connection.socket.recv_into(buffer):
+        received += size
+        last = (last + buffer[max(0, size - 4) : size])[-4:]
+        if last[:2] == CLOSE_FRAME:
+            return received - 4
+    return received
+
+
 def verify(connection, lines):
     """Read one task of the action ``numbers`` until it exits; every line must be there, in order.
 
@@ -265,7 +283,7 @@ def verify(connection, lines):
     """
     buffer = bytearray(connection.pending) + bytearray(BUFFER_SIZE)
     end = len(connection.pending)
-    connection.pending = b""
+    connection.pending = bytearray()
     space = memoryview(buffer)
     numbers = count(1)
     while True:
@@ -288,77 +306,3 @@ def verify(connection, lines):
         if not size:
             raise ClientError("the server closed the connection")
         end += size
-
-
-@dataclass
-class Burst:
-    """What came of many starts that were sent without waiting."""
-
-    seconds: float  # from the first start to the last exit
-    delay: float  # longest time between the print of a clock's line and its arrival, in seconds
-    gap: float  # longest time between the arrivals of two lines of the clock, in seconds
-
-
-def burst(starter, watcher, prefix, starts):
-    """Send ``starts`` starts of ``echo`` at once; ``watcher`` gets the lines of a ``clock``.
-
-    Each task must answer ``started``, ``output``, ``exited``, in this order.
-    """
-    follows = {"started": "output", "output": "exited", "exited": None}
-    expected = {f"{prefix} {number}": "started" for number in range(starts)}
-    requests = request_frames(
-        {"type": "start", "id": task_id, "action": "echo", "task_id": task_id}
-        for task_id in expected
-    )
-    result = Burst(0.0, 0.0, 0.0)
-    running = starts
-    with selectors.DefaultSelector() as selector:
-        selector.register(starter, selectors.EVENT_READ)
-        selector.register(watcher, selectors.EVENT_READ)
-        watcher.receive()  # what has waited here since the clock's start is not late
-        begin = last_tick = time.monotonic()
-        starter.socket.sendall(requests)
-        ticks_after = 0  # a late line may still be on its way when the last task has ended
-        while running or ticks_after < 20:
-            ready = selector.select(PATIENCE)
-            if not ready:
-                raise ClientError(f"nothing came for {PATIENCE:.0f} s, {running} tasks not ended")
-            # The clock first: what it waits for must not be this client.
-            for key, _ in sorted(ready, key=lambda event: event[0].fileobj is not watcher):
-                messages = key.fileobj.receive()
-                now = time.monotonic()
-                for message in messages:
-                    if key.fileobj is watcher:
-                        result.delay = max(result.delay, now - int(message["data"]) / 1e9)
-                        result.gap = max(result.gap, now - last_tick)
-                        last_tick = now
-                        ticks_after += not running
-                        continue
-                    kind, task_id = message["type"], message.get("task_id", "")
-                    if expected.get(task_id) != kind:
-                        raise ClientError(f"expected {expected.get(task_id)!r}, got {message}")
-                    expected[task_id] = follows[kind]
-                    if kind == "exited":
-                        running -= 1
-                        result.seconds = now - begin
-    return result
-
-
-def spawn(connection, prefix, starts, at_once=32):
-    """Run ``starts`` tasks of ``true``, ``at_once`` of them at a time, until all have exited."""
-
-    def request(number):
-        task_id = f"{prefix} {number}"
-        return {"type": "start", "id": task_id, "action": "true", "task_id": task_id}
-
-    numbers = iter(range(starts))
-    running = starts
-    connection.send(*map(request, islice(numbers, at_once)))
-    while running:
-        kinds = [message["type"] for message in connection.receive()]
-        if "error" in kinds:
-            raise ClientError("a start was refused")
-        ended = kinds.count("exited")
-        running -= ended
-        if ended:
-            connection.send(*map(request, islice(numbers, ended)))
