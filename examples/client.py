@@ -41,14 +41,16 @@ def run(overseer: ClientConnection, action: str, params: dict[str, str]) -> int:
     """Start the action and show everything until it has ended; Ctrl-C stops it."""
     task_id = str(uuid.uuid4())  # an id of our own, so that it can be stopped at any time
     start = {"type": "start", "id": "start", "action": action, "task_id": task_id, "params": params}
-    overseer.send(json.dumps(start))
+    stop = {"type": "stop", "id": "stop", "task_id": task_id}
+    request = start
     with ThreadPoolExecutor() as threads:
         ended = threads.submit(show, overseer)
         while True:
             try:
+                overseer.send(json.dumps(request))
                 return ended.result()
             except KeyboardInterrupt:
-                overseer.send(json.dumps({"type": "stop", "id": "stop", "task_id": task_id}))
+                request = stop
 
 
 def show(overseer: ClientConnection) -> int:
