@@ -10,7 +10,8 @@ from typing import Any
 
 from treq import collect
 from treq.client import HTTPClient
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
 from twisted.web.client import Agent, HTTPConnectionPool, ResponseFailed, _HTTP11ClientFactory
 from twisted.web.iweb import IResponse
 
@@ -49,7 +50,7 @@ class OutgoingHttp:
 
     def _request(self, method: str, url: str, timeout: float, **options: Any) -> Deferred[int]:
         status = Deferred.fromCoroutine(self._status(method, url, options))
-        return status.addTimeout(timeout, self._reactor)
+        return status.addTimeout(timeout, self._reactor, _too_late)
 
     async def _status(self, method: str, url: str, options: dict[str, Any]) -> int:
         try:
@@ -62,3 +63,10 @@ class OutgoingHttp:
             raise error.reasons[0].value from error
         code: int = response.code
         return code
+
+
+def _too_late(result: int | Failure, timeout: float) -> int | Failure:
+    if isinstance(result, Failure):
+        result.trap(CancelledError)
+        raise TimeoutError(f"no answer within {timeout:g} s")
+    return result

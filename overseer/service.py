@@ -27,13 +27,14 @@ from overseer.drivers.interfaces import Action, DriverServices
 from overseer.drivers.registry import Drivers, built_in_drivers
 from overseer.eventlog import EventLog, LogFile
 from overseer.interfaces import OwnNetworks
-from overseer.lifecycle import views
+from overseer.lifecycle import autostart, views
 from overseer.lifecycle.journal import Journal
 from overseer.lifecycle.retention import Retention
 from overseer.lifecycle.subscriptions import Sink, Subscriptions
 from overseer.lifecycle.supervisor import Defaults, Supervisor
 from overseer.lifecycle.task import Surroundings
 from overseer.listeners import ListenError, listen_all, stop_listening, websocket_url
+from overseer.probes import Probes
 from overseer.process import ProcessSpawner, end_survivors
 from overseer.protocol.asyncapi import build_asyncapi
 from overseer.protocol.codec import BadRequest, decode_query, encode_message
@@ -111,6 +112,7 @@ class OverseerService(Service):
             line_size=config.limits.line_size,
             json_lines=self._event_log is not None,
             journal=journal,
+            prober=Probes(reactor).look,
         )
         self.supervisor = Supervisor(
             self._drivers.create_actions(config.actions, self._services(config)),
@@ -220,6 +222,7 @@ class OverseerService(Service):
             self._event_log.start()
         if StdioAddress() in addresses:
             self._open_stdio()
+        autostart.start_all(self.supervisor)
 
     async def _listen(self) -> None:
         config = self.config

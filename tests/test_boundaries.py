@@ -29,6 +29,7 @@ ALLOWED = {
     "stdio.py": {"core", "protocol", "lifecycle", "producer", "session", "stdio"},
     "client": {"core", "protocol", "client"},
     "http_client.py": {"http_client"},
+    "probes.py": {"core", "http_client", "lifecycle.readiness", "probes"},
     "webhooks.py": {"core", "protocol", "webhooks"},
     "eventlog.py": {"core", "protocol", "eventlog"},
     "history": {"core", "history"},

@@ -20,7 +20,8 @@ class TaskRecord:
     whether the current run was asked to end. ``run`` counts runs from 1; ``first_run`` tells whether the
     next or current one is a start and no restart. ``run_time`` adds up all ended runs. ``waited_since`` is when
     that run was queued, None if it was not; its lines are those after ``seq_before_run``, of ``output_bytes``
-    bytes with their line ends.
+    bytes with their line ends. ``ready`` tells whether the current run is, ``waiting_for`` what other
+    actions the task waits for.
     """
 
     task_id: str
@@ -46,6 +47,8 @@ class TaskRecord:
     last_exited_at: int | None = None
     last_exit_code: int | None = None
     error_message: str = ""
+    ready: bool = False
+    waiting_for: tuple[str, ...] = ()
 
     @property
     def finished(self) -> bool:

@@ -76,26 +76,45 @@ class ExecHandler(ActionHandler):
 
         :raises ValidationError: when a template cannot be rendered with these parameters.
         """
+        return start_worker(self._worker(task_id, params), callbacks)
+
+    def start_probe(
+        self,
+        task_id: str,
+        params: Mapping[str, str],
+        command: Sequence[str],
+        callbacks: WorkerCallbacks,
+    ) -> Worker:
+        """Start a command beside the program: same user, folder, environment and limits."""
+        beside = attrs.evolve(
+            self._worker(task_id, params),
+            command=command[0],
+            args=command[1:],
+            include_stdout=False,
+            include_stderr=False,
+            stdin="null",
+            pty=False,
+        )
+        return start_worker(beside, callbacks)
+
+    def _worker(self, task_id: str, params: Mapping[str, str]) -> WorkerConfig:
         config = self.config
         rendered = {name: _render(f"env.{name}", value, params) for name, value in self.environment}
-        return start_worker(
-            WorkerConfig(
-                task_id,
-                self._program(params),
-                [_render(path, template, params) for path, template in self.arguments],
-                env={**self.file_environment, **rendered},
-                inherit_env=not config.clear_env,
-                cwd=None if self.cwd is None else _render("cwd", self.cwd, params) or None,
-                user=config.user,
-                group=config.group,
-                umask=config.umask,
-                nice=config.nice,
-                rlimits=config.rlimits,
-                stop_signal=config.stop_signal,
-                stdin=config.stdin,
-                pty=config.pty,
-            ),
-            callbacks,
+        return WorkerConfig(
+            task_id,
+            self._program(params),
+            [_render(path, template, params) for path, template in self.arguments],
+            env={**self.file_environment, **rendered},
+            inherit_env=not config.clear_env,
+            cwd=None if self.cwd is None else _render("cwd", self.cwd, params) or None,
+            user=config.user,
+            group=config.group,
+            umask=config.umask,
+            nice=config.nice,
+            rlimits=config.rlimits,
+            stop_signal=config.stop_signal,
+            stdin=config.stdin,
+            pty=config.pty,
         )
 
     def _program(self, params: Mapping[str, str]) -> str:

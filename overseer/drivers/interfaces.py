@@ -125,6 +125,19 @@ class ActionHandler(ABC):
         :raises ValidationError: when it cannot be started with these parameters.
         """
 
+    def start_probe(
+        self,
+        task_id: str,
+        params: Mapping[str, str],
+        command: Sequence[str],
+        callbacks: WorkerCallbacks,
+    ) -> Worker:
+        """Start the command of an ``exec`` readiness probe where, and as whom, the task itself runs.
+
+        :raises ValidationError: a driver that runs no processes has no such place.
+        """
+        raise ValidationError("readiness_probe.exec: this driver runs no processes")
+
 
 class DriverConfig(Mapping[str, Any]):
     """The ``config`` of an action as its driver gets it: a mapping that knows where in the file it stands.
@@ -204,7 +217,18 @@ class Action:
 
         :raises ValidationError: when it cannot be started with these parameters.
         """
-        callbacks = WorkerCallbacks(
+        return self.handler.start(task_id, params, self._callbacks(events, attempt))
+
+    def start_probe(
+        self, task_id: str, params: Mapping[str, str], command: Sequence[str], events: WorkerEvents
+    ) -> Worker:
+        """Start the command of a readiness probe, which reports to ``events`` as a run does.
+
+        :raises ValidationError: when it cannot be started.
+        """
+        return self.handler.start_probe(task_id, params, command, self._callbacks(events, 0))
+
+    def _callbacks(self, events: WorkerEvents, attempt: int) -> WorkerCallbacks:
+        return WorkerCallbacks(
             events=events, services=self.services, action=self.name, attempt=attempt
         )
-        return self.handler.start(task_id, params, callbacks)

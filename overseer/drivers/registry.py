@@ -11,6 +11,7 @@ from overseer.drivers.interfaces import (
     ActionHandlerFactory,
     DriverConfig,
     DriverServices,
+    ValidationError,
 )
 
 
@@ -34,9 +35,13 @@ class Drivers:
     def check(self, action: ActionConfig) -> Iterable[Problem]:
         """Tell what is wrong with the driver's part of a configured action."""
         try:
-            self._handler(action, self._config(action))
+            handler = self._handler(action, self._config(action))
+            if action.autostart:
+                handler.validate({})
         except ConfigError as error:
             return error.problems
+        except ValidationError as error:
+            return (action.config.parent.problem(("autostart",), str(error)),)
         return ()
 
     def create_actions(

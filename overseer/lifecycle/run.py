@@ -11,6 +11,7 @@ from overseer.core.process import Outcome, Stream
 from overseer.core.worker import Worker
 from overseer.drivers.interfaces import Action
 from overseer.lifecycle.flow import FlowControl
+from overseer.lifecycle.readiness import Look, Prober, Readiness
 from overseer.lifecycle.subscriptions import Subscriber
 from overseer.protocol.batch import OutputEncoder
 
@@ -34,6 +35,9 @@ class RunOwner(Protocol):
 
     def run_gone(self, run: "Run") -> None:
         """Nothing of the run is alive."""
+
+    def run_ready(self, run: "Run", ready: bool, reason: str) -> None:
+        """The run has become ready, or is it no more, for this reason."""
 
     def run_timed_out(self, run: "Run") -> None:
         """A time limit of the action has come: the run shall end."""
@@ -63,6 +67,7 @@ class Run:
         self._json_lines = json_lines
         self._worker: Worker | None = None
         self._flow: FlowControl | None = None
+        self._readiness: Readiness | None = None
         filters = action.handler.filters
         self._filters = {stream: OutputFilter(select) for stream, select in filters.items()}
         self._splitters = {
@@ -91,10 +96,24 @@ class Run:
         if self._settings.backpressure == "hold":
             self._flow = FlowControl(self._clock, self)
 
+    def watch_readiness(self, look: Look, prober: Prober) -> None:
+        """See whether the run, which has begun, is ready, by the probe of its action."""
+        probe = self._settings.readiness
+        assert probe is not None
+        self._readiness = Readiness(
+            self._clock,
+            probe,
+            look,
+            prober,
+            lambda ready, reason: self._owner.run_ready(self, ready, reason),
+        )
+        self._readiness.begin()
+
     def terminate(self, grace: float) -> None:
-        """Ask the worker to end; no time limit counts from now on."""
+        """Ask the worker to end; no time limit counts from now on, and no readiness."""
         assert self._worker is not None
         self._end_time_limits()
+        self._end_readiness()
         self._worker.terminate(grace)
 
     def kill(self) -> None:
@@ -163,6 +182,7 @@ class Run:
         self.release()
         self._flow = None
         self._end_time_limits()
+        self._end_readiness()
         self._owner.run_exited(self, outcome)
 
     def drained(self) -> None:
@@ -180,6 +200,8 @@ class Run:
     # ------------------------------------------------------------------------------------ private
 
     def _tell(self, stream: Stream, block: Block) -> None:
+        if self._readiness is not None:
+            self._readiness.see(block.data)
         if stream in self._filters:
             kept = self._filters[stream].apply(block)
             if kept is None:
@@ -209,6 +231,11 @@ class Run:
             if call is not None and call.active():
                 call.cancel()
         self._timeout = self._idle_timeout = None
+
+    def _end_readiness(self) -> None:
+        readiness, self._readiness = self._readiness, None
+        if readiness is not None:
+            readiness.end()
 
     def _time_out(self) -> None:
         self.timed_out = True

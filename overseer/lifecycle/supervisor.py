@@ -27,6 +27,7 @@ from overseer.core.task import State, TaskRecord
 from overseer.drivers.interfaces import Action, ValidationError
 from overseer.lifecycle.admission import Admission
 from overseer.lifecycle.announcements import Announcements
+from overseer.lifecycle.dependencies import Dependents, Waits
 from overseer.lifecycle.duplicates import Duplicates
 from overseer.lifecycle.journal import History
 from overseer.lifecycle.retention import FinishedTasks, Retention
@@ -76,6 +77,7 @@ class Supervisor:
         self.defaults = defaults or Defaults()
         self.pools = Pools(self.defaults.pool, _pools(actions))
         self._admission = Admission(self.pools, surroundings.clock, self)
+        self._dependents = Dependents(surroundings.clock, self)
         self._surroundings = surroundings
         self._retention = retention
         self._new_id = new_id
@@ -127,7 +129,7 @@ class Supervisor:
         if task is not None:
             _refuse_active(task)
         ticket = Ticket(task_id, action, self._surroundings.now(), force)
-        answer = self._ask_for_slot(ticket)
+        answer = self._ask_for_slot(ticket, assignment)
         if task is None:
             task = self._new_task(task_id, assignment.action)
         self._enter(task)
@@ -154,7 +156,7 @@ class Supervisor:
         self._refuse_duplicate(assignment)
         _refuse_active(task)
         ticket = Ticket(task_id, assignment.action.name, self._surroundings.now())
-        answer = self._ask_for_slot(ticket)
+        answer = self._ask_for_slot(ticket, assignment)
         self._enter(task)
         task.assign(assignment, starter)
         self._duplicates.add(task)
@@ -174,7 +176,7 @@ class Supervisor:
         assignment = self._as_of_now(task.assignment)
         self._refuse_duplicate(assignment)
         ticket = Ticket(task_id, assignment.action.name, self._surroundings.now())
-        answer = self._ask_for_slot(ticket)
+        answer = self._ask_for_slot(ticket, assignment)
         self._enter(task)
         task.renew(assignment, starter)
         self._duplicates.add(task)
@@ -260,7 +262,7 @@ class Supervisor:
         """
         if action is not None:
             self.action(action)
-        tickets = self._admission.purge(action)
+        tickets = self._purge(action)
         for ticket in tickets:
             self._dequeue(ticket, "purged")
         return len(tickets)
@@ -301,15 +303,15 @@ class Supervisor:
         """
         if self._ended is None:
             self._ended = Deferred()
-            for ticket in self._admission.purge(
-                None
-            ):  # first, or they get the slots that now become free
+            # First, or they get the slots that now become free.
+            for ticket in self._purge(None):
                 self._dequeue(ticket, "shutdown")
             for task in list(self._alive.values()):
                 if not task.record.finished:
                     self._stop(task, None, "shutdown")
             self._finished.close()
             self._admission.close()
+            self._dependents.close()
             self._check_ended()
         ended: Deferred[None] = Deferred()
         self._ended.addBoth(lambda _: ended.callback(None))
@@ -331,6 +333,11 @@ class Supervisor:
             self.counters.started(record.action)
         if record.waited_since is not None:
             self.counters.waited(record.action, self.now() - record.waited_since)
+        self._dependents.task_started(task)
+
+    def readiness_changed(self, task: Task) -> None:
+        """Let those start that waited for this."""
+        self._dependents.readiness_changed(task)
 
     def count_output(self, task: Task, lines: int) -> None:
         """Count lines that were told."""
@@ -357,6 +364,7 @@ class Supervisor:
         """Count a task that has finished; its slot is free once nothing of it is alive."""
         record = task.record
         self.counters.ended(record.action, errored=record.state == "errored")
+        self._dependents.task_ended(task)
         self._duplicates.remove(task)
         if task.given_up:
             # It would hold up a shutdown for ever.
@@ -376,6 +384,7 @@ class Supervisor:
     def task_failed_to_start(self, task: Task, reason: str) -> None:
         """Forget a task that never ran, keep one that did; one that had waited is told to all."""
         task_id = task.record.task_id
+        self._dependents.task_ended(task)
         self._duplicates.remove(task)
         self.tell_waits_no_more(task, "failed")
         if task.record.last_started_at is None:
@@ -397,7 +406,9 @@ class Supervisor:
         if task.alive:
             return
         if not task.record.finished:
-            if task.gives_back_slot and self._admission.holds(task_id):
+            if task_id in self._dependents:
+                self._admission.release(task_id)  # what its leftovers held
+            elif task.gives_back_slot and self._admission.holds(task_id):
                 task.gives_back_slot = False
                 self._admission.give_back_slot(task_id)
             return
@@ -446,24 +457,53 @@ class Supervisor:
             if not task.record.finished:  # else what is left of it is on its way out
                 task.stop(one.excess.grace or None, requeue=requeue)
 
-    def _ask_for_slot(self, ticket: Ticket) -> Admitted | Queued:
+    def dependencies_hold(self, ticket: Ticket) -> None:
+        """See :class:`~overseer.lifecycle.dependencies.DependentsOwner`."""
+        task = self._tasks[ticket.task_id]
+        answer = self._admission.ask(ticket)
+        if isinstance(answer, Rejected):
+            self.counters.of(ticket.action).rejected += 1
+            starter = task.starter
+            self._dequeue(ticket, "failed")
+            starter.fail(f"pool rejected task: {answer.reason}")
+        elif isinstance(answer, Admitted):
+            task.admit()
+            self.end_surplus(answer.surplus)
+        else:
+            self._make_room(answer)
+
+    def _ask_for_slot(self, ticket: Ticket, assignment: Assignment) -> Admitted | Queued | Waits:
+        unmet = self._dependents.unmet(assignment.action.settings.depends_on)
+        if unmet and not ticket.forced:
+            return Waits(unmet)
         answer = self._admission.ask(ticket)
         if isinstance(answer, Rejected):
             self.counters.of(ticket.action).rejected += 1
             raise RequestError(f"pool rejected task: {answer.reason}")
         return answer
 
-    def _follow(self, task: Task, ticket: Ticket, answer: Admitted | Queued) -> None:
+    def _follow(self, task: Task, ticket: Ticket, answer: Admitted | Queued | Waits) -> None:
         if isinstance(answer, Admitted):
             task.admit()
             self.end_surplus(answer.surplus)
             return
         task.enqueue()
+        if isinstance(answer, Waits):
+            self._dependents.add(task, ticket, answer.dependencies)
+            self._tell_queued(task, 0, task.starter)
+            return
         self._tell_queued(task, answer.position, task.starter)
+        self._make_room(answer)
+
+    def _make_room(self, answer: Queued) -> None:
+        """Let a task go that had to make room in a queue, and watch how long the others wait."""
         if answer.displaced is not None:
             self._admission.forget(answer.displaced)
             self._dequeue(answer.displaced, "displaced")
         self._admission.watch_expiry()
+
+    def _purge(self, action: str | None) -> tuple[Ticket, ...]:
+        return (*self._dependents.purge(action), *self._admission.purge(action))
 
     def _stop(self, task: Task, grace: float | None, reason: str) -> None:
         task_id = task.record.task_id
@@ -477,6 +517,10 @@ class Supervisor:
             self.task_gone(task)
 
     def _leave_queue(self, task: Task, reason: str) -> None:
+        waiting = self._dependents.remove(task.record.task_id)
+        if waiting is not None:
+            self._dequeue(waiting, reason)
+            return
         try:
             ticket = self._admission.withdraw(task.record.task_id)
         except KeyError:
@@ -490,6 +534,7 @@ class Supervisor:
         task_id = ticket.task_id
         task = self._tasks[task_id]
         task.leave_queue(reason)
+        self._dependents.task_ended(task)
         self._duplicates.remove(task)
         self._tell_dequeued(task, reason)
         if not task.record.first_run:  # it had run before and would have run on

@@ -20,10 +20,11 @@ from overseer.core.worker import Worker
 from overseer.drivers.interfaces import HIDDEN, Action, ValidationError
 from overseer.lifecycle.journal import Journal
 from overseer.lifecycle.machine import Core, new_machine
+from overseer.lifecycle.readiness import Look, Prober
 from overseer.lifecycle.run import Run
 from overseer.lifecycle.subscriptions import Subscriber, Subscriptions
 from overseer.protocol.batch import Batch, OutputEncoder, lifecycle_batch
-from overseer.protocol.messages import Errored, Exited, Message, Restarting, Started
+from overseer.protocol.messages import Errored, Exited, Message, Ready, Restarting, Started
 
 
 class Owner(Protocol):
@@ -64,6 +65,9 @@ class Owner(Protocol):
     def count_failed_run(self, task: "Task") -> None:
         """A run of the task could not begin."""
 
+    def readiness_changed(self, task: "Task") -> None:
+        """The task has become ready, or is it no more."""
+
 
 @attrs.frozen(kw_only=True)
 class Starter:
@@ -78,7 +82,8 @@ class Starter:
 class Surroundings:
     """What tasks share: ``now`` gives microseconds since the epoch, ``random`` a number in [0, 1).
 
-    ``json_lines`` says whether a sink wants output as lines of JSON, too. There may be no ``journal``.
+    ``json_lines`` says whether a sink wants output as lines of JSON, too. There may be no ``journal``. With no
+    ``prober`` nothing is ever ready.
     """
 
     clock: IReactorTime
@@ -88,6 +93,7 @@ class Surroundings:
     line_size: int
     json_lines: bool = False
     journal: Journal | None = None
+    prober: Prober | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -335,10 +341,12 @@ class Task:
                 subscriptions.send(one.subscriber, self._event(named, now))
         told = {one.subscriber for one in (starter, *attached)}
         subscriptions.publish(self._event(started, now), besides=told)
+        self._watch_readiness()
 
     def terminate(self, grace: float) -> None:
         """Ask the worker to end."""
         assert self._run is not None
+        self._end_readiness()
         self._run.terminate(0.0 if self._kill_at_once else grace)
 
     def close_output(self) -> None:
@@ -419,8 +427,19 @@ class Task:
         self._run = None
         self._tell_failed(reason)
 
+    def run_ready(self, run: Run, ready: bool, reason: str) -> None:
+        """See :class:`~overseer.lifecycle.run.RunOwner`."""
+        record, now = self.record, self._surroundings.now()
+        record.ready = ready
+        message = Ready(
+            record.task_id, record.pid or 0, ready, format_timestamp(now), reason or None
+        )
+        self._surroundings.subscriptions.publish(self._event(message, now))
+        self._owner.readiness_changed(self)
+
     def run_exited(self, run: Run, outcome: Outcome) -> None:
         """See :class:`~overseer.lifecycle.run.RunOwner`."""
+        self._end_readiness()
         # A stop from now on, while output is still read, did not cause the exit.
         run.intentional = self.record.intentional and not run.timed_out
         self.inputs.exited(outcome)
@@ -464,6 +483,27 @@ class Task:
         return self._surroundings.subscriptions.publish(batch)
 
     # -------------------------------------------------------------------------------------- private
+
+    def _watch_readiness(self) -> None:
+        assert self.assignment is not None
+        assert self._run is not None
+        action, prober = self.assignment.action, self._surroundings.prober
+        probe = action.settings.readiness
+        if probe is not None and prober is not None:
+            look = Look(
+                check=probe.check,
+                action=action,
+                task_id=self.record.task_id,
+                params=self.assignment.params,
+                timeout=probe.timeout,
+            )
+            self._run.watch_readiness(look, prober)
+
+    def _end_readiness(self) -> None:
+        """Let the run be ready no more: its end says so to clients."""
+        if self.record.ready:
+            self.record.ready = False
+            self._owner.readiness_changed(self)
 
     def _tell_failed(self, reason: str) -> None:
         """The run that was to come could not begin."""

@@ -54,7 +54,13 @@ def task_info(task: Task) -> TaskInfo:
         last_exited_at=_moment(record.last_exited_at),
         last_exit_code=record.last_exit_code,
         error_message=record.error_message or None,
+        ready=record.ready if _has_readiness(task) else None,
+        waiting_for=list(record.waiting_for) or None,
     )
+
+
+def _has_readiness(task: Task) -> bool:
+    return task.assignment is not None and task.assignment.action.settings.readiness is not None
 
 
 def action_info(supervisor: Supervisor, name: str) -> ActionInfo:

@@ -195,6 +195,12 @@ class TaskInfo(Value, kw_only=True):
     last_exited_at: Annotated[str | None, _field("End of its last ended run.", "timestamp")] = None
     last_exit_code: Annotated[int | None, _field("Exit code of its last ended run.")] = None
     error_message: Annotated[str | None, _field("What went wrong.")] = None
+    ready: Annotated[
+        bool | None, _field("Whether it is ready, by the probe of its action; absent without one.")
+    ] = None
+    waiting_for: Annotated[
+        list[str] | None, _field("Actions it waits for, and how far they have to be: `db: ready`.")
+    ] = None
 
 
 class Run(Value, kw_only=True):
@@ -516,14 +522,16 @@ class Started(Message, kw_only=True, tag="started"):
 
 
 class Queued(Message, kw_only=True, tag="queued"):
-    """A task waits for a slot."""
+    """A task waits for a slot, or for what its action depends on."""
 
     delivery = "broadcast"
 
     id: Annotated[str, _field("The id of the `start`; empty for other clients.")]
     task_id: TaskId
     action: ActionName
-    position: Annotated[int, _field("Its place, 1 = next.")]
+    position: Annotated[
+        int, _field("Its place, 1 = next; 0 = not before other actions have come far enough.")
+    ]
     ts: Moment
 
 
@@ -566,6 +574,18 @@ class Exited(Message, tag="exited"):
     ts: Moment
     signal: Annotated[str | None, _field("The signal that ended it.")] = None
     reason: Annotated[str | None, _field("`timeout` when a time limit caused it.")] = None
+
+
+class Ready(Message, tag="ready"):
+    """A task has become ready, or is it no more, by the probe of its action; its end says so by itself."""
+
+    delivery = "broadcast_subscribers"
+
+    task_id: TaskId
+    pid: ProcessId
+    ready: Annotated[bool, _field("Whether it is.")]
+    ts: Moment
+    reason: Annotated[str | None, _field("Why it is not.")] = None
 
 
 class Restarting(Message, tag="restarting"):
@@ -736,6 +756,7 @@ MESSAGES: tuple[type[Message], ...] = (
     Dequeued,
     Output,
     Exited,
+    Ready,
     Restarting,
     Errored,
     Lagged,

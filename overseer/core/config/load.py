@@ -2,18 +2,20 @@
 
 import errno
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Literal
 
 import attrs
 
 from overseer.core.config.model import ActionConfig, Config
+from overseer.core.config.readiness import check_dependencies, readiness_of
 from overseer.core.config.secrets import ReadFile, entries
 from overseer.core.config.section import ConfigError, Report, Section
 from overseer.core.config.table import CONFIG
 from overseer.core.config.tokens import read_tokens, token_variables
 from overseer.core.config.webhooks import read_webhooks, webhook_variables
+from overseer.core.dependencies import Dependency
 from overseer.core.pool import PoolSettings
 from overseer.core.retry import Layer, PartialRetryPolicy
 from overseer.core.yaml_source import Document, Problem, YamlError, describe, load_yaml
@@ -84,6 +86,12 @@ def _read(
     actions = values["actions"] = _actions(values.get("actions"))
     for action in actions.values():
         report.problems.extend(check_action(action))
+    check_dependencies(
+        section.at("actions"),
+        {name: action.depends_on for name, action in actions.items()},
+        frozenset(name for name, action in actions.items() if action.readiness is not None),
+        report,
+    )
     values.pop("auth", None)  # read from where they really are, files and variables too
     tokens = section.at("auth", "tokens")
     values["tokens"] = read_tokens(tokens, environment, read_file, report)
@@ -92,7 +100,7 @@ def _read(
         webhooks, values.get("webhooks") or (), environment, read_file, report.concealing()
     )
     values["token_variables"] = token_variables(tokens) | webhook_variables(webhooks)
-    _check_webhook_actions(webhooks, values, report)
+    _check_webhook_actions(webhooks, section.at("actions").names, report)
     report.check()
     _warn_of_pools(section, values, report)
     return _config(values, report)
@@ -111,10 +119,10 @@ def _warn_of_pools(section: Section, values: Mapping[str, Any], report: Report) 
             )
 
 
-def _check_webhook_actions(section: Section, values: Mapping[str, Any], report: Report) -> None:
+def _check_webhook_actions(section: Section, actions: Collection[str], report: Report) -> None:
     for place in entries(section):
         for name in entries(place.at("actions")):
-            if name.text and name.text not in values["actions"]:
+            if name.text and name.text not in actions:
                 report.refuse(name, "there is no such action")
 
 
@@ -154,7 +162,13 @@ def _action(name: str, values: dict[str, Any]) -> ActionConfig:
     values["description"] = values["description"] or meta.get("description", "")
     values["task_pool"] = PoolSettings.from_keys(values["task_pool"])
     values["retry"] = _retry(values["retry"])
-    return ActionConfig(name=name, **values)
+    readiness = readiness_of(values)
+    depends_on = tuple(
+        Dependency(action, condition)
+        for action, condition in (values.pop("depends_on") or {}).items()
+        if condition is not None
+    )
+    return ActionConfig(name=name, depends_on=depends_on, readiness=readiness, **values)
 
 
 def _retry(keys: Mapping[str, Any] | Literal[False]) -> Layer:

@@ -9,8 +9,10 @@ from typing import Literal
 import attrs
 
 from overseer.core.config.section import Section
+from overseer.core.dependencies import Dependency
 from overseer.core.history import Keep
 from overseer.core.pool import PoolSettings
+from overseer.core.readiness import ReadinessProbe
 from overseer.core.retry import Layer
 from overseer.core.rotation import Rotation
 from overseer.core.tokens import Token
@@ -57,6 +59,9 @@ class ActionConfig:
     dedupe_key: tuple[str, ...]
     backpressure: Literal["hold", "drop"]
     replay_buffer: int | None
+    autostart: bool
+    depends_on: tuple[Dependency, ...]
+    readiness: ReadinessProbe | None
 
 
 @attrs.frozen(kw_only=True)

@@ -128,6 +128,13 @@ def _number(section: Section) -> float:
     return value
 
 
+def _positive_number(section: Section) -> float:
+    value = _number(section)
+    if not value:
+        raise UnfitError
+    return value
+
+
 def _bool(section: Section) -> bool:
     if not isinstance(section.value, bool):
         raise UnfitError
@@ -208,6 +215,11 @@ SECONDS = Scalar(
     "a number of seconds from 0 to 1000000000",
     _number,
     {"type": "number", "minimum": 0, "maximum": 1_000_000_000},
+)
+POSITIVE_SECONDS = Scalar(
+    "a number of seconds above 0, at most 1000000000",
+    _positive_number,
+    {"type": "number", "exclusiveMinimum": 0, "maximum": 1_000_000_000},
 )
 FACTOR = Scalar(
     "a number from 0 to 1000000000",

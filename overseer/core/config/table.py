@@ -10,6 +10,7 @@ from typing import Any
 from overseer.core.config.kinds import Group, Key, Kind, Later, ListOf, MapOf, Schema
 from overseer.core.config.model import Limits, Retain
 from overseer.core.config.policies import RETRY, TASK_POOL
+from overseer.core.config.readiness import DEPENDS_ON, READINESS_PROBE
 from overseer.core.config.scalars import (
     ANYTHING,
     BOOL,
@@ -20,6 +21,7 @@ from overseer.core.config.scalars import (
     NAME,
     NETWORK,
     ORIGIN,
+    TEMPLATE,
     TEXT,
     WRITTEN_NAME,
     choice,
@@ -30,6 +32,7 @@ from overseer.core.config.scalars import (
 from overseer.core.config.section import Report, Section
 from overseer.core.config.tokens import AUTH
 from overseer.core.config.webhooks import WEBHOOKS
+from overseer.core.dependencies import CONDITIONS
 from overseer.core.history import Keep
 from overseer.core.rotation import Rotation
 from overseer.core.yaml_source import describe
@@ -62,6 +65,12 @@ def _check_description(section: Section, values: Mapping[str, Any], report: Repo
             section.at("description"),
             f"{describe(mine)} disagrees with meta.description: {describe(other)}",
         )
+
+
+def _check_action(section: Section, values: Mapping[str, Any], report: Report) -> None:
+    _check_description(section, values, report)
+    if section.at("ready_log_line").value and section.at("readiness_probe").value:
+        report.refuse(section.at("ready_log_line"), "not together with readiness_probe")
 
 
 _TASK_POOL = Key(
@@ -139,7 +148,7 @@ LOG_ROTATE = Group(
 )
 
 ACTION = Group(
-    check=_check_description,
+    check=_check_action,
     keys=(
         Key("type", NAME, required=True, description="the driver"),
         Key("description", TEXT, default="", description="shown by `describe`"),
@@ -184,6 +193,25 @@ ACTION = Group(
             DURATION,
             default=0.0,
             description="the longest run without output; 0s = no bound",
+        ),
+        Key(
+            "autostart",
+            BOOL,
+            default=False,
+            description="whether a task named as the action starts with overseer",
+        ),
+        Key(
+            "depends_on",
+            DEPENDS_ON,
+            description="how far other actions have to be before a task starts: one of"
+            f" {', '.join(f'`{name}`' for name in CONDITIONS)}",
+        ),
+        Key("readiness_probe", READINESS_PROBE, description="when a task is ready"),
+        Key(
+            "ready_log_line",
+            TEMPLATE,
+            default="",
+            description="text in a line of output that says so, instead of a probe; a template",
         ),
         Key(
             "restore",

@@ -6,10 +6,13 @@ from collections.abc import Callable, Mapping
 from itertools import count
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
+from overseer.core.dependencies import Dependency
 from overseer.core.pool import PoolSettings
 from overseer.core.process import Outcome, Stream
+from overseer.core.readiness import ProbeError, ReadinessProbe
 from overseer.core.retry import Layer, PartialRetryPolicy
 from overseer.core.timestamps import format_timestamp
 from overseer.core.worker import WorkerError, WorkerEvents
@@ -19,6 +22,7 @@ from overseer.drivers.interfaces import (
     ValidationError,
     WorkerCallbacks,
 )
+from overseer.lifecycle.readiness import Look
 from overseer.lifecycle.subscriptions import Subscriptions
 from overseer.lifecycle.supervisor import (
     Defaults,
@@ -333,6 +337,9 @@ class FakeSettings:
         self.retry: Layer = PartialRetryPolicy()
         self.task_pool = pool or PoolSettings()
         self.dedupe_key: tuple[str, ...] = ()
+        self.autostart = False
+        self.depends_on: tuple[Dependency, ...] = ()
+        self.readiness: ReadinessProbe | None = None
 
 
 class FakeHandler(ActionHandler):
@@ -389,6 +396,7 @@ class World:
     ) -> None:
         self.clock = Clock()
         self.random = 0.0
+        self.looks: list[tuple[Look, Deferred[None]]] = []
         self.settings = FakeSettings("sleep", pool)
         self.handler, self.other = FakeHandler(), FakeHandler()
         self.actions = {
@@ -404,11 +412,24 @@ class World:
                 random=lambda: self.random,
                 subscriptions=Subscriptions(),
                 line_size=LINE_SIZE,
+                prober=self._look,
             ),
             Retention() if retention is None else retention,
             lambda: f"id-{next(numbers)}",
             defaults,
         )
+
+    def _look(self, look: Look) -> Deferred[None]:
+        self.looks.append((look, Deferred()))
+        return self.looks[-1][1]
+
+    def answer(self, reason: str = "") -> None:
+        """Let the newest look at a task succeed, or fail for a reason."""
+        _, found = self.looks[-1]
+        if reason:
+            found.errback(ProbeError(reason))
+        else:
+            found.callback(None)
 
     def now(self) -> int:
         return EPOCH + int(self.clock.seconds() * 1_000_000)
