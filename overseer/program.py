@@ -33,6 +33,7 @@ from overseer.process import (
     seal_inherited_descriptors,
 )
 from overseer.service import OverseerService
+from overseer.systemd import Notifier
 
 DEFAULT_CONFIG = "config.yaml"
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -101,6 +102,7 @@ class Program(Service):
             stdio=_take_stdio() if uses_stdio(config) else (0, 1),
         )
         self._subreaper = Subreaper(reactor, self._overseer.spawner)
+        self._notifier = Notifier(reactor)
 
     def startService(self) -> None:
         """Start the daemon.
@@ -135,7 +137,9 @@ class Program(Service):
         """Stop in order; another signal ends every process at once."""
         super().stopService()
         self._stopping = True
-        self._log.info("shutting down: {count} tasks to end", count=self._overseer.supervisor.alive)
+        count = self._overseer.supervisor.alive
+        self._log.info("shutting down: {count} tasks to end", count=count)
+        self._notifier.stopping(f"shutting down: {count} tasks to end")
         return self._overseer.stopService().addCallback(self._stopped)
 
     def _announce(self) -> None:
@@ -151,6 +155,11 @@ class Program(Service):
             tasks=self._limit.tasks,
             descriptors=self._limit.after,
         )
+        self._notifier.ready(self._state())
+
+    def _state(self) -> str:
+        urls = ", ".join(self._overseer.urls)
+        return f"{len(self._overseer.supervisor.actions)} actions, listening on {urls or 'stdio'}"
 
     def _give_up(self, failure: Failure) -> None:
         self.exit_status = 1
@@ -161,6 +170,7 @@ class Program(Service):
 
     def _stopped(self, _stopped: None) -> None:
         self._subreaper.stop()
+        self._notifier.stop()
         self._log.info("stopped")
 
     def _hang_up(self, _number: int, _frame: object) -> None:
@@ -170,12 +180,17 @@ class Program(Service):
     def _reload(self) -> None:
         if self._stopping:
             return
+        self._notifier.reloading()
+        state = "the last reload failed, see the log: "
         try:
             self._overseer.reload(read_config(self._path))
+            state = ""
         except (ConfigError, ConfigFileError) as error:
             for problem in str(error).splitlines():
                 self._log.error("{problem}", problem=problem)
             self._log.error("the configuration was not reloaded: everything stays as it was")
+        finally:
+            self._notifier.ready(state + self._state())
 
     def _take_stop_signals(self) -> None:
         for number in _STOP_SIGNALS:

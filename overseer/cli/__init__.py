@@ -1,6 +1,7 @@
 """The ``overseer`` command: runs the daemon in the foreground, or does what its first word says."""
 
 import argparse
+import os
 from collections.abc import Sequence
 
 from overseer._version import __version__
@@ -23,6 +24,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         print("\n".join(built_in_drivers().types))
         return 0
+    from overseer.systemd import name_sockets  # noqa: PLC0415  # see below
+
+    name_sockets(os.environ)
     from overseer.cli.run import run  # noqa: PLC0415  # --help and --version need no Twisted
 
     return run(options.config, options.log_format)
