@@ -237,6 +237,7 @@ class OverseerService(Service):
             metrics=self._tell_metrics,
             look_ups={routes.HISTORY: self._look_up_history},
             ready=lambda: bool(self._ports) and bool(self.running),
+            failing=self._failing,
             admit=self._admit,
             connections=config.limits.connections,
             reactor=self._reactor,
@@ -387,6 +388,11 @@ class OverseerService(Service):
             self._log.warn("the history cannot be read: {reason}", reason=error)
             return json_answer(503, {"error": "the history cannot be read now"})
         return Answer(200, encode_message(views.history("", page)))
+
+    def _failing(self) -> list[str]:
+        """Return what cannot be written now: no reason to send clients elsewhere, tasks go on."""
+        parts = {"history": self._history, "event log": self._event_log}
+        return [name for name, part in parts.items() if part is not None and part.failing]
 
     def _tell_metrics(self, accept: str) -> Answer:
         if self._exposition is None:

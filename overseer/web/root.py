@@ -8,7 +8,7 @@ rules are asked, and everything that is refused is answered in JSON.
 # mypy: allow-untyped-calls
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import attrs
@@ -224,6 +224,7 @@ def make_site(
     metrics: Negotiate,
     look_ups: Mapping[Route, LookUp],
     ready: Callable[[], bool],
+    failing: Callable[[], Sequence[str]] = tuple,
     admit: Admit,
     connections: int,
     reactor: IReactorTime,
@@ -231,15 +232,15 @@ def make_site(
     """Return the factory to listen with: ``/ws`` and the plain paths, within ``connections``.
 
     ``documents`` gives the bodies of routes that always answer 200, ``metrics`` the answer of ``/metrics``,
-    ``look_ups`` what answers later by its query, ``ready`` whether clients may count on this daemon now.
+    ``look_ups`` what answers later by its query, ``ready`` whether clients may count on this daemon now, and
+    ``failing`` what does not work though they may.
     """
 
     def readiness() -> Answer:
-        return (
-            json_answer(200, {"status": "ok"})
-            if ready()
-            else json_answer(503, {"status": "not ready"})
-        )
+        if not ready():
+            return json_answer(503, {"status": "not ready"})
+        troubles = failing()
+        return json_answer(200, {"status": "ok", **({"failing": troubles} if troubles else {})})
 
     root = Root(
         websocket_factory=websocket_factory,

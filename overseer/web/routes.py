@@ -63,7 +63,10 @@ HEALTH = Route("/healthz", "Whether the process answers", {200: '`{"status": "ok
 READY = Route(
     "/readyz",
     "Whether it listens and takes starts",
-    {200: '`{"status": "ok"}`', 503: '`{"status": "not ready"}`, or too many connections'},
+    {
+        200: '`{"status": "ok"}`, with a list `failing` while the history or the event log cannot be written',
+        503: '`{"status": "not ready"}`, or too many connections',
+    },
 )
 
 ROUTES = (WEBSOCKET, MANIFEST, OPENAPI_2, OPENAPI_3_1, ASYNCAPI, HISTORY, METRICS, HEALTH, READY)

@@ -1,7 +1,10 @@
 """What Prometheus is told of tasks, pools and clients, read back with Prometheus's own parser."""
 
+import json
+import re
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import attrs
 import pytest
@@ -19,6 +22,7 @@ from overseer.prometheus.exposition import LAG_INTERVAL, LAG_SECONDS, Exposition
 from overseer.prometheus.families import FAMILIES, Sources
 from overseer.websocket import ClientFactory, ClientLimits
 
+DASHBOARD = Path(__file__).parents[3] / "packaging/grafana/overseer.json"
 OPEN_METRICS = "application/openmetrics-text; version=1.0.0"
 Labels = frozenset[tuple[str, str]]
 
@@ -267,6 +271,30 @@ def test_five_thousand_tasks_are_told_of_in_no_time(world: World) -> None:
         times.append(time.perf_counter() - began)
     assert Numbers(body)("tasks", action="sleep", state="active") == 5_000
     assert min(times) < 0.05
+
+
+def told_names() -> set[str]:
+    """Return every name that a query may contain."""
+    parts = ("_bucket", "_sum", "_count")
+    histograms = [family for family in FAMILIES if family.kind == "histogram"]
+    return {
+        *(family.told_name for family in FAMILIES if family.kind != "histogram"),
+        *(f"{family.name}{part}" for family in histograms for part in parts),
+    }
+
+
+def test_the_dashboard_asks_for_what_there_is() -> None:
+    """Grafana would show nothing for a name or a label that is not told."""
+    dashboard = json.loads(DASHBOARD.read_text())
+    queries = [t["expr"] for panel in dashboard["panels"] for t in panel.get("targets", ())]
+    assert len(queries) > 20
+    asked = {name for query in queries for name in re.findall(r"\boverseer_\w+", query)}
+    assert asked <= told_names()
+    labels = {family.told_name: {*family.labels, "le", "instance"} for family in FAMILIES}
+    for query in queries:
+        for name, selector in re.findall(r"\b(overseer_\w+)\{([^}]*)\}", query):
+            known = labels[name.removesuffix("_bucket")]
+            assert set(re.findall(r"(\w+)=", selector)) <= known, query
 
 
 def test_lag_is_how_late_a_timer_comes() -> None:

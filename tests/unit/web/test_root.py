@@ -67,6 +67,7 @@ class Server:
     def __init__(self, *, connections: int = 4, **rules: Any) -> None:
         self.clock = Clock()
         self.ready = True
+        self.failing: list[str] = []
         self.queries: list[Mapping[str, str]] = []
         self.websockets = WebSocketServerFactory(reactor=self.clock)
         self.websockets.protocol = Echo
@@ -77,6 +78,7 @@ class Server:
             metrics=lambda accept: RootAnswer(200, accept.encode(), "text/plain"),
             look_ups={HISTORY: self.look_up},
             ready=lambda: self.ready,
+            failing=lambda: self.failing,
             admit=AccessRules(**rules).admit,
             connections=connections,
             reactor=self.clock,
@@ -176,6 +178,14 @@ def test_not_ready() -> None:
     answer = server.get("/readyz")
     assert (answer.status, answer.json) == (503, {"status": "not ready"})
     assert server.get("/healthz").status == 200
+
+
+def test_what_fails_is_told_without_sending_clients_away() -> None:
+    """A disk that is full ends no task: whoever looks at more than the status learns of it."""
+    server = Server()
+    server.failing = ["history"]
+    answer = server.get("/readyz")
+    assert (answer.status, answer.json) == (200, {"status": "ok", "failing": ["history"]})
 
 
 @pytest.mark.parametrize("path", ["/ws", "/healthz", "/ws/manifest"])
