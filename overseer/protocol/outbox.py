@@ -29,14 +29,36 @@ _PACED: Final = "paced"
 
 @attrs.define
 class SendBudget:
-    """Bytes that all outboxes together may hold in output, shared by the clients of one daemon.
+    """Bytes that all outboxes of one daemon together may hold in output.
 
-    ``dropped_lines`` counts what did not fit, into it or into one of them: once for each client.
+    Frames that wait for several clients are there once and count once: or a few stalled subscribers of a busy
+    task would use up what its healthy ones need now and then. ``dropped_lines`` counts what did not fit, into
+    it or into one of them: once for each client.
     """
 
     limit: int
     used: int = 0
     dropped_lines: int = 0
+    _holders: dict[int, int] = attrs.field(factory=dict, init=False)
+
+    def has_room(self, frames: bytes) -> bool:
+        """Return whether one more outbox may hold ``frames``."""
+        return self.used + len(frames) <= self.limit or id(frames) in self._holders
+
+    def hold(self, frames: bytes) -> None:
+        """Count ``frames`` that wait from now on."""
+        holders = self._holders.get(id(frames), 0)
+        self._holders[id(frames)] = holders + 1
+        if not holders:
+            self.used += len(frames)
+
+    def release(self, frames: bytes) -> None:
+        """Count no more what :meth:`hold` counted."""
+        holders = self._holders.pop(id(frames)) - 1
+        if holders:
+            self._holders[id(frames)] = holders
+        else:
+            self.used -= len(frames)
 
 
 class Outbox:
@@ -150,7 +172,9 @@ class Outbox:
     def close(self) -> None:
         """Drop everything: the client is gone."""
         self._closed = True
-        self._budget.used -= self._output_size
+        for frames, kind in self._queue:
+            if kind == _OUTPUT:
+                self._budget.release(frames)
         self._output_size = self._owed_size = self._paced_size = 0
         self._queue.clear()
         self._gaps.clear()
@@ -167,7 +191,7 @@ class Outbox:
         # One that is not behind takes any batch, however large: only then its task is held.
         full = (
             self.behind and self._output_size + size > self._limit
-        ) or self._budget.used + size > self._budget.limit
+        ) or not self._budget.has_room(batch.frames)
         if gap is None and not full:
             self._send(batch.frames, _OUTPUT)
         else:
@@ -184,7 +208,7 @@ class Outbox:
         self._queue.append((frames, kind))
         if kind == _OUTPUT:
             self._output_size += len(frames)
-            self._budget.used += len(frames)
+            self._budget.hold(frames)
             return
         if kind == _PACED:
             self._paced_size += len(frames)
@@ -200,7 +224,7 @@ class Outbox:
             frames, kind = queue.popleft()
             if kind == _OUTPUT:
                 self._output_size -= len(frames)
-                self._budget.used -= len(frames)
+                self._budget.release(frames)
             elif kind == _PACED:
                 self._paced_size -= len(frames)
             else:

@@ -112,7 +112,7 @@ LIMITS = Group(
             "total_send_buffer",
             size(1),
             default=256 * MIB,
-            description="bytes that wait for all slow clients together",
+            description="bytes that wait for all slow clients together; what waits for several counts once",
         ),
         Key("connections", integer(1), default=1024, description="connections at once"),
     ),

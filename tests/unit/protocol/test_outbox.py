@@ -257,6 +257,28 @@ def test_all_clients_share_one_budget() -> None:
     assert budget.used == 0
 
 
+def test_what_waits_for_several_clients_counts_once() -> None:
+    """Stalled subscribers of a busy task take nothing from its healthy ones."""
+    budget = SendBudget(100)
+    stalled = [Client(1000, budget) for _ in range(50)]
+    healthy = Client(1000, budget)
+    for client in (*stalled, healthy):
+        client.pause()
+    batches = [Batch("a", b"%050d" % seq, 0, seq, seq) for seq in (1, 2, 3)]
+    for batch in batches:
+        for client in (*stalled, healthy):
+            client.outbox.send_batch(batch)
+    assert budget.used == 100
+    healthy.resume()
+    assert healthy.got[:2] == [batch.frames for batch in batches[:2]]
+    assert budget.used == 100
+    for client in stalled[:-1]:
+        client.outbox.close()
+    assert budget.used == 100
+    stalled[-1].outbox.close()
+    assert budget.used == 0
+
+
 # ------------------------------------------------------------------------------- too slow for all
 
 
