@@ -9,7 +9,7 @@ from typing import Final
 
 from overseer.core.expressions.errors import ExpressionError
 from overseer.core.expressions.library import LineExpression, ValueExpression
-from overseer.core.expressions.shapes import Kept, recognize
+from overseer.core.expressions.shapes import Select, recognize
 from overseer.core.process import Stream
 
 __all__ = [
@@ -52,21 +52,21 @@ class Condition:
     is that text parsed if it is a JSON object, else empty.
     """
 
-    __slots__ = ("_kept", "constant", "source")
+    __slots__ = ("_select", "constant", "source")
 
     source: str
     #: The verdict on every line if it is known beforehand, else ``None``.
     constant: bool | None
-    _kept: Kept
+    _select: Select
 
     def __init__(self, source: str, stream: Stream) -> None:
         self.source = source
         shape = recognize(source, stream)
         self.constant = shape if isinstance(shape, bool) else None
         if shape is None:
-            self._kept = LineExpression(source, stream).kept
+            self._select = LineExpression(source, stream).select
         elif not isinstance(shape, bool):
-            self._kept = shape
+            self._select = shape
 
     def __repr__(self) -> str:
         return f"Condition({self.source!r})"
@@ -79,8 +79,7 @@ class Condition:
         """
         if self.constant is not None:
             return block if self.constant else None
-        kept = self._kept(block)
-        return b"\n".join(kept) if kept else None
+        return self._select(block)
 
 
 def compile_validation(source: str) -> Validation:

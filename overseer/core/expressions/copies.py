@@ -14,7 +14,8 @@ DEEPEST: Final = 200
 """How many lists and objects of JSON may lie within each other; deeper ones are no JSON here."""
 
 _SMALLEST, _LARGEST = -(2**63), 2**64 - 1
-_parse = msgspec.json.Decoder(dict[str, object]).decode
+# Floats that are too large are infinite, and no reason to refuse the whole object.
+_parse = msgspec.json.Decoder(dict[str, object], float_hook=float).decode
 # Every escape is matched, so that no second half of `\\` is taken for the start of another one.
 _ESCAPE = re.compile(
     r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
@@ -35,7 +36,7 @@ def readable(data: bytes) -> str:
 def json_object(text: str) -> dict[str, object]:
     """Return ``text`` parsed if it is a JSON object, else an empty one.
 
-    U+FFFD stands for escaped NULs and lone surrogates, the nearest float for integers beyond 64 bits.
+    U+FFFD stands for escaped NULs and lone surrogates, the nearest float for numbers beyond 64 bits.
     """
     if not text.lstrip(" \t\r").startswith("{"):
         return {}

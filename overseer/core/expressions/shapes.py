@@ -9,22 +9,24 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final, TypeAlias
 
-from overseer.core.expressions.copies import json_object, readable
+import attrs
+
+from overseer.core.expressions.names import HasName
 from overseer.core.expressions.tokens import Token, tokenize
 from overseer.core.process import Stream
 
-Kept: TypeAlias = Callable[[bytes], list[bytes]]
-"""Returns the lines that a condition keeps of those in a block."""
+Select: TypeAlias = Callable[[bytes], bytes | None]
+"""Returns those lines of a block that a condition keeps, None when there are none."""
 
-_Verdict: TypeAlias = bool | Callable[[bytes], bool]
-"""What is known of a line before it is there, or how to find out."""
+_Verdict: TypeAlias = bool | Callable[[str], bool]
+"""What is known of a line before it is there, or how to find out. Surrogates stand for what is no UTF-8."""
 
 # Both keep an expression far below the sizes where the library has limits of its own.
 _MOST_TOKENS: Final = 500
 _DEEPEST: Final = 10
 
 
-def recognize(source: str, stream: Stream) -> bool | Kept | None:
+def recognize(source: str, stream: Stream) -> bool | Select | None:
     """Return what ``source`` keeps of ``stream`` if it has one of the shapes, else ``None``."""
     tokens = tokenize(source)
     if len(tokens) > _MOST_TOKENS:
@@ -33,11 +35,34 @@ def recognize(source: str, stream: Stream) -> bool | Kept | None:
         verdict = _Shape(tokens, stream).read()
     except _OtherShape:
         return None
-    return verdict if isinstance(verdict, bool) else partial(_kept, verdict)
+    if isinstance(verdict, bool):
+        return verdict
+    among = verdict.among if isinstance(verdict, _Contains | HasName) else partial(_among, verdict)
+    return partial(_select, among)
 
 
-def _kept(keeps: Callable[[bytes], bool], block: bytes) -> list[bytes]:
-    return list(filter(keeps, block.split(b"\n")))
+def _select(among: Callable[[str], list[str]], block: bytes) -> bytes | None:
+    # Text is searched several times as fast as bytes are.
+    kept = among(block.decode("utf-8", "surrogateescape"))
+    if len(kept) == block.count(b"\n") + 1:
+        return block
+    return "\n".join(kept).encode("utf-8", "surrogateescape") if kept else None
+
+
+def _among(keeps: Callable[[str], bool], text: str) -> list[str]:
+    return list(filter(keeps, text.split("\n")))
+
+
+@attrs.frozen
+class _Contains:
+    part: str
+
+    def __call__(self, line: str) -> bool:
+        return self.part in line
+
+    def among(self, text: str) -> list[str]:
+        part = self.part
+        return [line for line in text.split("\n") if part in line]
 
 
 class _OtherShape(Exception):
@@ -96,7 +121,7 @@ class _Shape:
             self._need(")")
             if not name.is_field:
                 raise _OtherShape
-            return partial(_has, f'"{name.source}"'.encode(), name.source)
+            return HasName(name.source)
         self._need("output", ".", "data", ".")
         search = _SEARCHES.get(self._next().source)
         self._need("(")
@@ -105,7 +130,7 @@ class _Shape:
         # Lines have the character U+FFFD also where their bytes are others.
         if search is None or "\ufffd" in text:
             raise _OtherShape
-        return search(text.encode())
+        return search(text)
 
     def _text(self) -> str:
         text = self._next().plain_text
@@ -130,17 +155,11 @@ class _Shape:
             raise _OtherShape
 
 
-# UTF-8 is found in UTF-8 just where the text is found in the text, also between bytes that are none.
-_SEARCHES: dict[str, Callable[[bytes], _Verdict]] = {
-    "contains": lambda part: lambda line: part in line,
+_SEARCHES: dict[str, Callable[[str], _Verdict]] = {
+    "contains": _Contains,
     "startsWith": lambda part: lambda line: line.startswith(part),
     "endsWith": lambda part: lambda line: line.endswith(part),
 }
-
-
-def _has(quoted: bytes, name: str, line: bytes) -> bool:
-    # A key is written as it is, or with escapes; parsing takes far longer than looking.
-    return (quoted in line or b"\\u" in line) and name in json_object(readable(line))
 
 
 def _not(verdict: _Verdict) -> _Verdict:
