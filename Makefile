@@ -8,7 +8,7 @@ PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # With the folders, whose time changes when a file in them is deleted.
 SOURCES = $(shell find overseer twisted -name '*.py' -o -name '*.sql' -o -type d ! -name __pycache__) pyproject.toml setup.py
 
-.PHONY: run test test-parts test-daemon test-slow test-all lint format bench clean help
+.PHONY: run test test-parts test-daemon test-slow test-all lint format docs bench clean help
 
 help:
 	@echo "make run        start the daemon with $(CONFIG) on 127.0.0.1:8080"
@@ -16,6 +16,7 @@ help:
 	@echo "make test-slow  run the tests that take minutes (OVERSEER_STORM_SECONDS=600: the longest of them)"
 	@echo "make test-all   run the tests on every CPython >= 3.11 of this machine"
 	@echo "make lint       ruff and mypy"
+	@echo "make docs       make a site of the documentation: docs/_build/index.html"
 	@echo "make bench      compare with others, and write docs/performance.md anew (20 minutes)"
 
 # A regular install, not an editable one: that hides the twistd plugin. What an earlier one left in build/
@@ -78,10 +79,18 @@ format: $(VENV)/lint-installed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+$(VENV)/docs-installed: $(VENV)/installed
+	$(PIP) '.[examples,docs]'
+	touch $@
+
+# From nothing each time: a page that was not read again would not be warned about again.
+docs: $(VENV)/docs-installed
+	$(BIN)/sphinx-build --quiet --fresh-env --fail-on-warning --keep-going docs docs/_build
+
 # Without ARGS everything, onto the page.
 bench: ARGS ?= --json benchmarks/results.json --page docs/performance.md
 bench: $(VENV)/test-installed
 	$(BIN)/python -m benchmarks.run $(ARGS)
 
 clean:
-	rm -rf $(VENV) .venvs build *.egg-info
+	rm -rf $(VENV) .venvs build docs/_build *.egg-info

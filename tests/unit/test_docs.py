@@ -226,6 +226,13 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
+def test_the_site_has_a_place_for_every_page() -> None:
+    """What index.md does not list is not to be found in the site of `make docs`, which refuses it."""
+    index = (DOCS / "index.md").read_text(encoding="utf-8")
+    places = re.findall(r"^[\w-]+$", index, re.MULTILINE)
+    assert sorted(places) == [page.stem for page in PAGES[1:] if page.stem != "index"]
+
+
 def test_the_readme_lists_the_requests() -> None:
     """README's table names every request, and of each only fields that it has, rightly marked."""
     rows = re.findall(r"^\| (`\w+`.*?) \| .* \|$", README.read_text(encoding="utf-8"), re.MULTILINE)
