@@ -73,6 +73,9 @@ class FakeSettings:
     idle_timeout = 0.0
     backpressure = "drop"
     replay_buffer: int | None = None
+    autostart = False
+    depends_on = ()
+    readiness = None
 
     def __init__(
         self,
