@@ -20,7 +20,7 @@ from twisted.logger import Logger
 from overseer._version import __version__
 from overseer.core.access import AccessRules, Refusal, RequestHead
 from overseer.core.config import Changes, Config, keep_until_restart
-from overseer.core.history import HistoryError
+from overseer.core.history import HistoryError, RestorableTask
 from overseer.core.listen import StdioAddress, parse_listen, reaches_beyond_loopback
 from overseer.core.tokens import Identity
 from overseer.drivers.interfaces import Action, DriverServices
@@ -29,6 +29,7 @@ from overseer.eventlog import EventLog, LogFile
 from overseer.interfaces import OwnNetworks
 from overseer.lifecycle import autostart, views
 from overseer.lifecycle.journal import Journal
+from overseer.lifecycle.restore import restore
 from overseer.lifecycle.retention import Retention
 from overseer.lifecycle.subscriptions import Sink, Subscriptions
 from overseer.lifecycle.supervisor import Defaults, Supervisor
@@ -121,6 +122,7 @@ class OverseerService(Service):
             _new_id,
             _defaults(config),
             history=self._history,
+            archive=self._history,
         )
         self._clients = ClientFactory(
             reactor,
@@ -220,9 +222,16 @@ class OverseerService(Service):
             raise
         if self._event_log is not None:
             self._event_log.start()
+        if self._history is not None:
+            self._history.tasks.addCallback(self._restore)
         if StdioAddress() in addresses:
             self._open_stdio()
         autostart.start_all(self.supervisor)
+
+    def _restore(self, tasks: Sequence[RestorableTask]) -> None:
+        assert self._history is not None
+        if self.running:
+            restore(self.supervisor, tasks, self._history)
 
     async def _listen(self) -> None:
         config = self.config

@@ -1,4 +1,4 @@
-"""What the history keeps: runs and events as plain values, and what of them waits to be written.
+"""What the database keeps: runs, events and tasks to start again, and what of them waits to be written.
 
 protocol.md section 3 has the fields of a run. Instants are microseconds since the epoch.
 """
@@ -10,6 +10,8 @@ from itertools import islice
 from typing import Literal
 
 import attrs
+
+from overseer.core.retry import PartialRetryPolicy
 
 RunState = Literal["running", "exited", "lost", "failed", "cancelled"]
 """``lost``: the daemon ended first; ``failed``: it could not begin; ``cancelled``: it left its queue."""
@@ -59,34 +61,56 @@ class EventRecord:
     message: bytes
 
 
+@attrs.frozen(kw_only=True)
+class RestorableTask:
+    """A task that a later overseer starts again, with what its start gave, and goes on numbering.
+
+    No line of it has a number above ``last_seq``, nor any run one above ``run``. ``at`` is when it was started.
+    """
+
+    task_id: str
+    epoch: str
+    created_at: int
+    at: int
+    action: str
+    params: Mapping[str, str]
+    policy: PartialRetryPolicy | None = None
+    last_seq: int = 0
+    run: int = 0
+
+
 @attrs.frozen
 class Changes:
-    """What one transaction writes."""
+    """What one transaction writes. Of the tasks, None is one that nobody starts again."""
 
     runs: tuple[RunRecord, ...] = ()
     events: tuple[EventRecord, ...] = ()
+    tasks: Mapping[str, RestorableTask | None] = attrs.field(factory=dict)
 
     @property
     def rows(self) -> int:
         """How many rows that are."""
-        return len(self.runs) + len(self.events)
+        return len(self.runs) + len(self.events) + len(self.tasks)
 
 
 class Backlog:
-    """What waits to be written: of each run its newest state, and all events.
+    """What waits to be written: of each run and task its newest state, and all events.
 
     At most ``limit`` runs and twice as many events wait; beyond that the oldest are left out and counted in
-    ``dropped``. What was taken is put back when it could not be written.
+    ``dropped``. What was taken is put back when it could not be written. Tasks to start again are no more than
+    there are.
     """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._runs: dict[int, RunRecord] = {}
         self._events: deque[EventRecord] = deque()
+        self._tasks: dict[str, RestorableTask] = {}
+        self._changed_tasks: dict[str, None] = {}
         self.dropped = 0
 
     def __len__(self) -> int:
-        return len(self._runs) + len(self._events)
+        return len(self._runs) + len(self._events) + len(self._changed_tasks)
 
     def add_run(self, run: RunRecord) -> None:
         """Have a run written as it is now."""
@@ -102,15 +126,34 @@ class Backlog:
             self._events.popleft()
             self.dropped += 1
 
+    def keep_task(self, task: RestorableTask) -> None:
+        """Have a task kept as it is now."""
+        self._tasks[task.task_id] = task
+        self._changed_tasks[task.task_id] = None
+
+    def forget_task(self, task_id: str) -> None:
+        """Have a task kept no longer."""
+        self._tasks.pop(task_id, None)
+        self._changed_tasks[task_id] = None
+
+    def write_all_tasks(self) -> None:
+        """Have all tasks written again: what had been written is lost."""
+        self._changed_tasks = dict.fromkeys(self._tasks)
+
     def take(self, rows: int) -> Changes:
-        """Take out the oldest changes, at most ``rows``."""
+        """Take out the oldest changes, at most ``rows``; those of tasks go first."""
+        tasks = {key: self._tasks.get(key) for key in islice(self._changed_tasks, rows)}
+        for key in tasks:
+            del self._changed_tasks[key]
+        rows -= len(tasks)
         keys = list(islice(self._runs, rows))
         runs = tuple(self._runs.pop(key) for key in keys)
         count = min(rows - len(runs), len(self._events))
-        return Changes(runs, tuple(self._events.popleft() for _ in range(count)))
+        return Changes(runs, tuple(self._events.popleft() for _ in range(count)), tasks)
 
     def put_back(self, changes: Changes) -> None:
-        """Have changes written again; a run that has changed since is written as it is now."""
+        """Have changes written again; what has changed since is written as it is now."""
+        self._changed_tasks = dict.fromkeys(changes.tasks) | self._changed_tasks
         self._runs = {run.key: run for run in changes.runs} | self._runs
         self._events.extendleft(reversed(changes.events))
         surplus = len(self._runs) - self._limit

@@ -39,15 +39,18 @@ BatchType = TypeVar("BatchType", bound=Batch)
 
 
 class RingBuffer(Generic[BatchType]):
-    """The last ``max_events`` events of one task, in at most ``max_bytes`` bytes."""
+    """The last ``max_events`` events of one task, in at most ``max_bytes`` bytes.
 
-    def __init__(self, max_events: int, max_bytes: int) -> None:
+    ``last_seq`` is the number of the last line that there was before.
+    """
+
+    def __init__(self, max_events: int, max_bytes: int, last_seq: int = 0) -> None:
         self._max_events = max_events
         self._max_bytes = max_bytes
         self._batches: deque[BatchType] = deque()
         self._events = 0
         self._bytes = 0
-        self._last_seq = 0
+        self._last_seq = last_seq
 
     @property
     def last_seq(self) -> int:

@@ -80,13 +80,18 @@ class Drivers:
         return DriverConfig(section, values, warnings)
 
     def _handler(self, action: ActionConfig, config: DriverConfig) -> ActionHandler:
-        return self._factory(action).create(
+        handler = self._factory(action).create(
             config,
             action.name,
             effective_policy(PartialRetryPolicy(), action.retry, None),
             action.task_pool.limits(),
             action.dedupe_key,
         )
+        if action.restore and handler.secrets:
+            names = ", ".join(f'"{name}"' for name in sorted(handler.secrets))
+            text = f"not with secret parameters ({names}): they would have to be kept on disk"
+            raise ConfigError((action.config.parent.problem(("restore",), text),))
+        return handler
 
 
 def built_in_drivers() -> Drivers:

@@ -24,6 +24,7 @@ from overseer.core.history import (
     EventRecord,
     HistoryError,
     Keep,
+    RestorableTask,
     RunPage,
     RunQuery,
     RunRecord,
@@ -83,6 +84,8 @@ class HistoryRecorder:
         self._closing = False
         self.errors = 0
         """Attempts to use the database that have failed."""
+        self.tasks: Deferred[tuple[RestorableTask, ...]] = Deferred()
+        """Fires with the tasks to start again, once the database could be read."""
 
     @property
     def instance(self) -> str:
@@ -132,6 +135,16 @@ class HistoryRecorder:
     def add_event(self, event: EventRecord) -> None:
         """Have an event written; never blocks."""
         self._backlog.add_event(event)
+        self._write_soon()
+
+    def keep_task(self, task: RestorableTask) -> None:
+        """Have a task kept as it is now; never blocks."""
+        self._backlog.keep_task(task)
+        self._write_soon()
+
+    def forget_task(self, task_id: str) -> None:
+        """Have a task kept no longer; never blocks."""
+        self._backlog.forget_task(task_id)
         self._write_soon()
 
     def page(self, query: RunQuery, *, statistics: bool = False) -> Deferred[RunPage]:
@@ -210,9 +223,12 @@ class HistoryRecorder:
         if self._pool is None:
             await self._elsewhere(store.create_file, self.path)
             self._pool = self._connect()
-        self._offset, lost = await self._run(_prepare, self.path, self._offset is None)
+        first = self._offset is None
+        self._offset, lost, tasks = await self._run(_prepare, self.path, first)
         if lost:
             self._log.warn("{count} runs of an earlier overseer were lost", count=lost)
+        if not self.tasks.called:
+            self.tasks.callback(tasks)
 
     def _take_lock(self) -> None:
         try:
@@ -274,6 +290,7 @@ class HistoryRecorder:
     async def _set_aside(self) -> None:
         await self._disconnect()
         self._offset = None
+        self._backlog.write_all_tasks()
         date = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(self._now() / 1_000_000))
         name = await self._elsewhere(store.set_aside, self.path, date)
         self._log.error(
@@ -334,10 +351,12 @@ class HistoryRecorder:
         self._prune_soon(0.0 if more is True else PRUNE_INTERVAL)
 
 
-def _prepare(connection: Any, path: str, first: bool) -> tuple[int, int]:
+def _prepare(
+    connection: Any, path: str, first: bool
+) -> tuple[int, int, tuple[RestorableTask, ...]]:
     store.upgrade(connection, path)
     lost = store.close_lost_runs(connection) if first else 0
-    return store.newest_id(connection), lost
+    return store.newest_id(connection), lost, store.read_tasks(connection)
 
 
 def _read(connection: Any, query: RunQuery, statistics: bool) -> RunPage:

@@ -17,11 +17,13 @@ import msgspec
 from overseer.core.history import (
     Changes,
     Keep,
+    RestorableTask,
     RunPage,
     RunQuery,
     RunRecord,
     RunStatistics,
 )
+from overseer.core.retry import PartialRetryPolicy
 
 BUSY_TIMEOUT = 1.0
 """Seconds that a statement waits for another process's lock."""
@@ -33,10 +35,21 @@ _MICROSECONDS = 1_000_000
 _FIELDS = tuple(field.name for field in attrs.fields(RunRecord))
 _COLUMNS = ", ".join("id" if name == "key" else name for name in _FIELDS)
 _PUT_RUN = f"REPLACE INTO overseer_runs ({_COLUMNS}) VALUES ({', '.join('?' * len(_FIELDS))})"
+_PUT_TASK = (
+    "REPLACE INTO overseer_tasks (task_id, epoch, created_at, at, action, params, policy, last_seq)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+)
+# With the number of the last run that is known: newest first, as by its index.
+_TASKS = (
+    "SELECT task_id, epoch, created_at, at, action, params, policy, last_seq, coalesce((SELECT run"
+    " FROM overseer_runs AS runs WHERE runs.task_id = tasks.task_id ORDER BY runs.at DESC, id DESC"
+    " LIMIT 1), 0) FROM overseer_tasks AS tasks ORDER BY at, task_id"
+)
 _PUT_EVENT = "INSERT INTO overseer_events (at, type, run, task_id, detail) VALUES (?, ?, ?, ?, ?)"
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
+_decode_policy = msgspec.json.Decoder(PartialRetryPolicy).decode
 
 
 class SchemaError(Exception):
@@ -126,6 +139,16 @@ def write(connection: sqlite3.Connection, changes: Changes, offset: int) -> None
             for event in changes.events
         ],
     )
+    for task_id, task in changes.tasks.items():
+        if task is None:
+            connection.execute("DELETE FROM overseer_tasks WHERE task_id = ?", (task_id,))
+        else:
+            connection.execute(_PUT_TASK, _task_row(task))
+
+
+def read_tasks(connection: sqlite3.Connection) -> tuple[RestorableTask, ...]:
+    """Return the tasks that are to be started again, in the order in which they were started."""
+    return tuple(map(_task, connection.execute(_TASKS)))
 
 
 def prune(connection: sqlite3.Connection, keep: Keep, now: int) -> int:
@@ -214,6 +237,28 @@ def _row(run: RunRecord, number: int) -> tuple[object, ...]:
     values["params"] = _encode(run.params).decode() if run.params else None
     values["error_message"] = run.error_message or None
     return tuple(values.values())
+
+
+def _task_row(task: RestorableTask) -> tuple[object, ...]:
+    policy = None if task.policy is None else _encode(task.policy).decode()
+    params = _encode(task.params).decode()
+    numbers = task.created_at, task.at
+    return (task.task_id, task.epoch, *numbers, task.action, params, policy, task.last_seq)
+
+
+def _task(row: Sequence[Any]) -> RestorableTask:
+    task_id, epoch, created_at, at, action, params, policy, last_seq, run = row
+    return RestorableTask(
+        task_id=task_id,
+        epoch=epoch,
+        created_at=created_at,
+        at=at,
+        action=action,
+        params=_decode(params),
+        policy=None if policy is None else _decode_policy(policy),
+        last_seq=last_seq,
+        run=run,
+    )
 
 
 def _event_row(

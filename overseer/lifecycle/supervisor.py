@@ -30,6 +30,7 @@ from overseer.lifecycle.announcements import Announcements
 from overseer.lifecycle.dependencies import Dependents, Waits
 from overseer.lifecycle.duplicates import Duplicates
 from overseer.lifecycle.journal import History
+from overseer.lifecycle.restorable import RestorableTasks, TaskArchive
 from overseer.lifecycle.retention import FinishedTasks, Retention
 from overseer.lifecycle.subscriptions import EVERY_TASK, Subscriber
 from overseer.lifecycle.task import Assignment, Starter, Surroundings, Task
@@ -57,7 +58,10 @@ class Defaults:
 
 
 class Supervisor:
-    """Keeps the tasks. ``new_id`` makes ids for tasks and epochs; ``history`` knows runs of the past."""
+    """Keeps the tasks. ``new_id`` makes ids for tasks and epochs; ``history`` knows runs of the past.
+
+    ``archive`` keeps what a later overseer starts again.
+    """
 
     def __init__(
         self,
@@ -68,6 +72,7 @@ class Supervisor:
         defaults: Defaults | None = None,
         *,
         history: History | None = None,
+        archive: TaskArchive | None = None,
     ) -> None:
         self.actions = actions
         self.history = history
@@ -88,6 +93,7 @@ class Supervisor:
             surroundings.clock, surroundings.now, retention, self._forget
         )
         self._duplicates = Duplicates()
+        self._restorable = RestorableTasks(archive)
         self._replacements: dict[str, tuple[Starter, Callable[[], object]]] = {}
         """Starts that wait until the task in their way is gone."""
         self._ended: Deferred[None] | None = None
@@ -104,10 +110,12 @@ class Supervisor:
         policy: PartialRetryPolicy | None = None,
         force: bool = False,
         on_duplicate: OnDuplicate = "error",
+        record: TaskRecord | None = None,
     ) -> str | None:
         """Start a task, or let it wait, and return its id; the starter is subscribed before anything happens.
 
-        The id is None while the start waits until the task in its way is gone.
+        The id is None while the start waits until the task in its way is gone. ``record`` is what an earlier
+        overseer has left of the task.
 
         :raises RequestError: when it cannot be started; what fails later goes to ``starter.fail``.
         """
@@ -131,7 +139,7 @@ class Supervisor:
         ticket = Ticket(task_id, action, self._surroundings.now(), force)
         answer = self._ask_for_slot(ticket, assignment)
         if task is None:
-            task = self._new_task(task_id, assignment.action)
+            task = self._new_task(record or self._new_record(task_id), assignment.action)
         self._enter(task)
         task.assign(assignment, self._subscribed(starter, task_id))
         self._duplicates.add(task)
@@ -149,6 +157,7 @@ class Supervisor:
             raise RequestError("task is queued: it has not begun")
         if not task.record.finished:
             task.restart(grace, starter)
+            self._restorable.started(task, self._surroundings.now())
             return
         if task.assignment is None:
             raise RequestError("task was never started")
@@ -303,6 +312,7 @@ class Supervisor:
         """
         if self._ended is None:
             self._ended = Deferred()
+            self._restorable.shut_down()
             # First, or they get the slots that now become free.
             for ticket in self._purge(None):
                 self._dequeue(ticket, "shutdown")
@@ -342,6 +352,7 @@ class Supervisor:
     def count_output(self, task: Task, lines: int) -> None:
         """Count lines that were told."""
         self.counters.output(task.record.action, lines)
+        self._restorable.printed(task)
 
     def count_run(
         self, task: Task, outcome: Outcome, *, intentional: bool, timed_out: bool
@@ -366,6 +377,7 @@ class Supervisor:
         self.counters.ended(record.action, errored=record.state == "errored")
         self._dependents.task_ended(task)
         self._duplicates.remove(task)
+        self._restorable.ended(task)
         if task.given_up:
             # It would hold up a shutdown for ever.
             self._alive.pop(record.task_id, None)
@@ -386,6 +398,7 @@ class Supervisor:
         task_id = task.record.task_id
         self._dependents.task_ended(task)
         self._duplicates.remove(task)
+        self._restorable.ended(task)
         self.tell_waits_no_more(task, "failed")
         if task.record.last_started_at is None:
             self._alive.pop(task_id, None)
@@ -483,6 +496,7 @@ class Supervisor:
         return answer
 
     def _follow(self, task: Task, ticket: Ticket, answer: Admitted | Queued | Waits) -> None:
+        self._restorable.started(task, self._surroundings.now())
         if isinstance(answer, Admitted):
             task.admit()
             self.end_surplus(answer.surplus)
@@ -512,6 +526,8 @@ class Supervisor:
             self._leave_queue(task, reason)
             return
         self._admission.leaving(task_id)
+        if self._ended is None:
+            self._restorable.ended(task)
         task.stop(grace)
         if state == "errored":
             self.task_gone(task)
@@ -536,6 +552,7 @@ class Supervisor:
         task.leave_queue(reason)
         self._dependents.task_ended(task)
         self._duplicates.remove(task)
+        self._restorable.ended(task)
         self._tell_dequeued(task, reason)
         if not task.record.first_run:  # it had run before and would have run on
             self.counters.ended(ticket.action, errored=False)
@@ -637,16 +654,18 @@ class Supervisor:
         self._finished.remove(task.record.task_id)
         self._alive[task.record.task_id] = task
 
-    def _new_task(self, task_id: str, action: Action) -> Task:
-        record = TaskRecord(
-            task_id=task_id, epoch=self._new_id(), created_at=self._surroundings.now()
-        )
+    def _new_record(self, task_id: str) -> TaskRecord:
+        now = self._surroundings.now()
+        return TaskRecord(task_id=task_id, epoch=self._new_id(), created_at=now)
+
+    def _new_task(self, record: TaskRecord, action: Action) -> Task:
         events = action.settings.replay_buffer
         ring: RingBuffer[Batch] = RingBuffer(
             self._retention.replay_buffer if events is None else events,
             self._retention.replay_bytes,
+            record.last_seq,
         )
-        task = self._tasks[task_id] = Task(record, ring, self._surroundings, self)
+        task = self._tasks[record.task_id] = Task(record, ring, self._surroundings, self)
         return task
 
     def _audience_changed(self, task_id: str) -> None:

@@ -371,7 +371,7 @@ def test_tables_of_a_newer_version(launch: Callable[..., Daemon], tmp_path: Path
     daemon = launch(HISTORY, ready=False)
     assert daemon.process.wait(20) == 1
     daemon.wait_for_log(
-        'db "history.db": its tables have version 99, this overseer knows up to 1: use a newer'
+        'db "history.db": its tables have version 99, this overseer knows up to 2: use a newer'
     )
 
 

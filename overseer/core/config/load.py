@@ -86,6 +86,10 @@ def _read(
     actions = values["actions"] = _actions(values.get("actions"))
     for action in actions.values():
         report.problems.extend(check_action(action))
+        if action.restore and not values["db"]:
+            report.refuse(
+                section.at("actions", action.name, "restore"), "needs db, to keep tasks in"
+            )
     check_dependencies(
         section.at("actions"),
         {name: action.depends_on for name, action in actions.items()},

@@ -62,6 +62,7 @@ class ActionConfig:
     autostart: bool
     depends_on: tuple[Dependency, ...]
     readiness: ReadinessProbe | None
+    restore: bool
 
 
 @attrs.frozen(kw_only=True)

@@ -217,8 +217,7 @@ ACTION = Group(
             "restore",
             BOOL,
             default=False,
-            later=Later.REFUSED,
-            description="whether tasks start again after the overseer restarts",
+            description="whether tasks start again after the overseer restarts; needs `db`",
         ),
         Key(
             "cgroup",

@@ -297,7 +297,7 @@ def test_one_problem_of_an_action(text, problem):
         "auth: {tokens: []}",
         "auth: {tokens: ~}",
         "history: ~",
-        "actions: {x: {type: exec, restore: false, cgroup: false}}",
+        "actions: {x: {type: exec, cgroup: false}}",
     ],
 )
 def test_a_later_key_that_changes_nothing_is_silent(text):
@@ -317,9 +317,20 @@ def test_a_later_key_that_only_warns(text, warning):
 
 
 @pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("actions: {x: {type: exec, restore: true}}", "needs db, to keep tasks in"),
+        ("db: h.db\nactions: {x: {type: exec, restore: yes}}", 'expected true or false, got "yes"'),
+    ],
+)
+def test_restore(text, problem):
+    [found] = problems(text)
+    assert found.endswith(f"actions.x.restore: {problem}")
+
+
+@pytest.mark.parametrize(
     ("text", "path"),
     [
-        ("actions: {x: {type: exec, restore: true}}", "actions.x.restore"),
         ("actions: {x: {type: exec, cgroup: {memory: 1}}}", "actions.x.cgroup"),
     ],
 )

@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from overseer.core.history import Backlog, Changes, EventRecord, RunQuery, RunRecord, RunStatistics
+from overseer.core.history import (
+    Backlog,
+    Changes,
+    EventRecord,
+    RestorableTask,
+    RunQuery,
+    RunRecord,
+    RunStatistics,
+)
 
 
 def run(key: int, lines: int = 0) -> RunRecord:
@@ -23,8 +31,31 @@ def run(key: int, lines: int = 0) -> RunRecord:
     )
 
 
+def task(name: str, last_seq: int = 0) -> RestorableTask:
+    return RestorableTask(
+        task_id=name, epoch="e", created_at=1, at=1, action="a", params={}, last_seq=last_seq
+    )
+
+
 def event(number: int) -> EventRecord:
     return EventRecord(number, "t", None, b"{}")
+
+
+def test_a_task_is_written_as_it_is_by_then() -> None:
+    """In its newest state, again when that failed, and all of them when the file was lost."""
+    backlog = Backlog(10)
+    backlog.keep_task(task("a"))
+    backlog.keep_task(task("b"))
+    backlog.keep_task(task("a", 5))
+    taken = backlog.take(10)
+    assert taken.tasks == {"a": task("a", 5), "b": task("b")}
+    assert len(backlog) == 0
+    backlog.forget_task("b")
+    backlog.put_back(taken)
+    assert backlog.take(1).tasks == {"a": task("a", 5)}
+    assert backlog.take(1).tasks == {"b": None}
+    backlog.write_all_tasks()
+    assert backlog.take(10).tasks == {"a": task("a", 5)}
 
 
 def test_a_run_is_written_as_it_was_when_it_was_added() -> None:

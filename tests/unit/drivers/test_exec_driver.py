@@ -37,6 +37,17 @@ def action(config: str) -> Action:
     return drivers.create_actions(actions, services)["a"]
 
 
+def test_a_secret_is_not_kept_to_start_tasks_again() -> None:
+    """The whole action is refused, before anything of it runs."""
+    config = "{entrypoint: p, parameters: {key: {secret: true}, plain: v}}"
+    text = f"db: h.db\nactions:\n  a:\n    restore: true\n    type: exec\n    config: {config}\n"
+    with pytest.raises(ConfigError) as caught:
+        load_config(text, "c.yaml", {}, built_in_drivers().check)
+    assert [str(problem) for problem in caught.value.problems] == [
+        'c.yaml:4: actions.a.restore: not with secret parameters ("key"): they would have to be kept on disk'
+    ]
+
+
 def handler(config: str) -> ExecHandler:
     """Return the handler of an action with this ``config``."""
     made = action(config).handler

@@ -10,7 +10,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from overseer.core.history import Changes, EventRecord, Keep, RunQuery, RunRecord
+from overseer.core.history import (
+    Changes,
+    EventRecord,
+    Keep,
+    RestorableTask,
+    RunQuery,
+    RunRecord,
+)
+from overseer.core.retry import PartialRetryPolicy
 from overseer.history import store
 
 
@@ -112,12 +120,52 @@ def test_an_upgrade_keeps_a_copy(
         store.upgrade(database, path)
     database.rollback()
     monkeypatch.setattr(store, "schema_scripts", lambda: [*scripts, later, "SELECT 1;"])
-    assert store.upgrade(database, path) == 2
+    newest = len(scripts)
+    assert store.upgrade(database, path) == newest + 1
     assert database.execute("SELECT task_id, note FROM overseer_runs").fetchall() == [("t", None)]
-    with closing(sqlite3.connect(f"{path}.v1")) as copy:
+    with closing(sqlite3.connect(f"{path}.v{newest}")) as copy:
         assert copy.execute("SELECT task_id FROM overseer_runs").fetchall() == [("t",)]
         assert "note" not in str(copy.execute("SELECT sql FROM sqlite_master").fetchall())
-    assert (tmp_path / "h.db.v1").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / f"h.db.v{newest}").stat().st_mode & 0o777 == 0o600
+
+
+def test_tables_of_the_first_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They get what has come since, and lose nothing."""
+    path = str(tmp_path / "old.db")
+    scripts = store.schema_scripts()
+    run = RunRecord(key=1, task_id="t", run=1, action="a", params={}, state="exited", at=1)
+    with closing(sqlite3.connect(path)) as connection:
+        store.configure(connection)
+        with monkeypatch.context() as patch:
+            patch.setattr(store, "schema_scripts", lambda: scripts[:1])
+            assert store.upgrade(connection, path) == 0
+        store.write(connection, Changes((run,)), 0)
+        connection.commit()
+        assert store.upgrade(connection, path) == 1
+        assert store.read_tasks(connection) == ()
+        assert store.read_page(connection, RunQuery(limit=5), statistics=False).runs == (run,)
+    with closing(sqlite3.connect(f"{path}.v1")) as copy:
+        tables = copy.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+        assert ("overseer_tasks",) not in tables
+        assert copy.execute("SELECT task_id FROM overseer_runs").fetchall() == [("t",)]
+
+
+def test_tasks_to_start_again(database: sqlite3.Connection) -> None:
+    """In the order of their starts, with the number of the last run that is known, until they are forgotten."""
+    policy = PartialRetryPolicy(restart_delay=1.5, success_exit_codes=(0, 3))
+    first = RestorableTask(
+        task_id="b", epoch="e", created_at=1, at=2, action="a", params={"x": "é"}, policy=policy
+    )
+    second = attrs.evolve(first, task_id="a", at=3, policy=None, last_seq=7)
+    runs = tuple(
+        RunRecord(key=key, task_id="a", run=key, action="a", params={}, state="lost", at=key // 2)
+        for key in (1, 2, 3)
+    )
+    store.write(database, Changes(runs, tasks={"a": second, "b": first}), 0)
+    assert store.read_tasks(database) == (first, attrs.evolve(second, run=3))
+    moved = attrs.evolve(second, last_seq=9)
+    store.write(database, Changes(tasks={"a": moved, "b": None, "unknown": None}), 0)
+    assert store.read_tasks(database) == (attrs.evolve(moved, run=3),)
 
 
 def test_pruning_goes_in_steps(database: sqlite3.Connection) -> None:

@@ -23,6 +23,7 @@ from overseer.drivers.interfaces import (
     WorkerCallbacks,
 )
 from overseer.lifecycle.readiness import Look
+from overseer.lifecycle.restorable import TaskArchive
 from overseer.lifecycle.subscriptions import Subscriptions
 from overseer.lifecycle.supervisor import (
     Defaults,
@@ -340,6 +341,7 @@ class FakeSettings:
         self.autostart = False
         self.depends_on: tuple[Dependency, ...] = ()
         self.readiness: ReadinessProbe | None = None
+        self.restore = False
 
 
 class FakeHandler(ActionHandler):
@@ -393,6 +395,7 @@ class World:
         *,
         defaults: Defaults | None = None,
         pool: PoolSettings | None = None,
+        archive: TaskArchive | None = None,
     ) -> None:
         self.clock = Clock()
         self.random = 0.0
@@ -417,6 +420,7 @@ class World:
             Retention() if retention is None else retention,
             lambda: f"id-{next(numbers)}",
             defaults,
+            archive=archive,
         )
 
     def _look(self, look: Look) -> Deferred[None]:
