@@ -36,7 +36,7 @@ from overseer.lifecycle.supervisor import Defaults, Supervisor
 from overseer.lifecycle.task import Surroundings
 from overseer.listeners import ListenError, listen_all, stop_listening, websocket_url
 from overseer.probes import Probes
-from overseer.process import ProcessSpawner, end_survivors
+from overseer.process import ControlGroups, ProcessSpawner, end_survivors
 from overseer.protocol.asyncapi import build_asyncapi
 from overseer.protocol.codec import BadRequest, decode_query, encode_message
 from overseer.protocol.manifest import build_manifest
@@ -88,7 +88,6 @@ class OverseerService(Service):
     ) -> None:
         self.config = config
         self._reactor = reactor
-        self.spawner = ProcessSpawner(reactor, descriptor_limit=descriptor_limit)
         self._drivers = drivers or built_in_drivers()
         self._environment = os.environ if environment is None else environment
         self._event_log = (
@@ -98,6 +97,10 @@ class OverseerService(Service):
         )
         self._history = _open_history(reactor, config)
         self._instance = self._history.instance if self._history else os.urandom(16).hex()
+        self._control_groups = ControlGroups(self._instance)
+        self.spawner = ProcessSpawner(
+            reactor, descriptor_limit=descriptor_limit, control_groups=self._control_groups
+        )
         journal = Journal(self._history) if self._history else None
         sinks: list[Sink] = [self._event_log.append] if self._event_log else []
         if journal is not None:
@@ -201,6 +204,13 @@ class OverseerService(Service):
         of_drivers = (warning for action in actions for warning in action.warnings)
         for warning in (*self.config.warnings, *of_drivers):
             self._log.warn("{warning}", warning=str(warning))
+        contained = [action.name for action in actions if action.settings.cgroup]
+        if contained and (obstacle := self._control_groups.obstacle()):
+            self._log.warn(
+                "cgroup has no effect for {actions}: {obstacle}",
+                actions=", ".join(contained),
+                obstacle=obstacle,
+            )
 
     async def _start(self) -> None:
         addresses = [parse_listen(text) for text in self.config.listen]
@@ -210,7 +220,7 @@ class OverseerService(Service):
         try:
             if self._history is not None:
                 await self._history.open()
-                ended = await end_survivors(self._reactor, self._instance)
+                ended = await end_survivors(self._reactor, self._instance, self._control_groups)
                 if ended:
                     self._log.warn("ended {count} processes of an earlier overseer", count=ended)
             await self._listen()

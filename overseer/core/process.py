@@ -29,7 +29,7 @@ class ProcessSpec:
     ``rlimits`` maps names as in ``prlimit(1)`` (``nofile``, ``as``, ``cpu`` ...) to ``(soft, hard)``,
     ``None`` standing for "unlimited". With ``pty`` stdin, stdout and stderr are a terminal, the controlling
     one, whatever ``stdin`` says; all output is stdout then. What comes from ``dropped`` streams is read and
-    told to nobody.
+    told to nobody. With ``cgroup`` it runs in a control group of its own, where there can be one.
     """
 
     argv: tuple[str, ...]
@@ -43,6 +43,7 @@ class ProcessSpec:
     stop_signal: int = signals.SIGTERM
     stdin: Literal["null", "pipe"] = "null"
     pty: bool = False
+    cgroup: bool = False
     dropped: frozenset[Stream] = frozenset()
 
 

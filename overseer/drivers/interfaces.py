@@ -57,13 +57,15 @@ class DriverServices:
 class WorkerCallbacks:
     """Where one run reports to, and what it needs of the daemon: what a handler passes on to its worker.
 
-    ``attempt`` counts the automatic restarts of the task up to this run: 0 for a start.
+    ``attempt`` counts the automatic restarts of the task up to this run: 0 for a start. ``cgroup`` says whether
+    a process shall have a control group of its own.
     """
 
     events: WorkerEvents
     services: DriverServices
     action: str
     attempt: int = 0
+    cgroup: bool = False
 
 
 class ActionHandler(ABC):
@@ -230,5 +232,9 @@ class Action:
 
     def _callbacks(self, events: WorkerEvents, attempt: int) -> WorkerCallbacks:
         return WorkerCallbacks(
-            events=events, services=self.services, action=self.name, attempt=attempt
+            events=events,
+            services=self.services,
+            action=self.name,
+            attempt=attempt,
+            cgroup=self.settings.cgroup,
         )

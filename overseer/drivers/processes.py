@@ -67,6 +67,7 @@ def start_worker(config: WorkerConfig, callbacks: WorkerCallbacks) -> Worker:
         stdin=config.stdin,
         pty=config.pty,
         dropped=_dropped(config),
+        cgroup=callbacks.cgroup,
     )
     services = callbacks.services
     worker = ProcessWorker(services.spawner, spec, callbacks.events, services.clock)

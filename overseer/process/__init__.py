@@ -1,5 +1,6 @@
 """Operating system processes: spawning, pipes, signals, reaping."""
 
+from overseer.process.cgroup import ControlGroups
 from overseer.process.descriptors import (
     DescriptorLimit,
     raise_descriptor_limit,
@@ -18,6 +19,7 @@ __all__ = [
     "INSTANCE_VARIABLE",
     "TASK_VARIABLE",
     "Child",
+    "ControlGroups",
     "DescriptorLimit",
     "Escaped",
     "IProcessReactor",

@@ -1,7 +1,7 @@
 """How a process specification becomes a command line, and how a failure to run it is told.
 
-``nice`` and resource limits are set by an exec prefix (``prlimit(1)``, ``nice(1)``): they hold
-before the program's first instruction, and code of ours between fork and exec (``preexec_fn``)
+``nice``, resource limits and the control group are set by an exec prefix (``prlimit(1)``, ``nice(1)``): they
+hold before the program's first instruction, and code of ours between fork and exec (``preexec_fn``)
 would rule out vfork.
 """
 
@@ -15,6 +15,9 @@ from collections.abc import Sequence
 import attrs
 
 from overseer.core.process import ProcessSpec
+
+_ENTER = 'echo 0 2>/dev/null >"$0"; exec "$@"'
+"""Enters a control group before anything of the program runs, as whoever may do that."""
 
 
 class SpecError(Exception):
@@ -38,8 +41,8 @@ class Command:
     identity: Identity
 
 
-def command_for(spec: ProcessSpec) -> Command:
-    """Return the command of ``spec``, with its prefix.
+def command_for(spec: ProcessSpec, entrance: str | None = None) -> Command:
+    """Return the command of ``spec``, with its prefix; by ``entrance`` it goes into a control group.
 
     :raises SpecError: for an unknown user or group, or when a program of the prefix is not
         installed.
@@ -48,6 +51,8 @@ def command_for(spec: ProcessSpec) -> Command:
     """
     identity = identity_of(spec)
     prefix = _limits_prefix(spec)
+    if entrance is not None:
+        prefix = ("/bin/sh", "-c", _ENTER, entrance, *prefix)
     if not prefix:
         return Command(spec.argv, identity)
     check_executable(spec)

@@ -12,7 +12,9 @@ it before; and what has left its group, its parents and its environment: for tha
 
 import os
 from collections.abc import Mapping
+from signal import SIGKILL
 
+from overseer.process.cgroup import ControlGroup
 from overseer.process.mark import Mark, mark_in, mark_of
 from overseer.process.proc import (
     Process,
@@ -63,12 +65,20 @@ class Escaped:
     """What one run has outside of the group of its main process ``leader``.
 
     :param environment: what the run was started with.
+    :param control_group: what it was started in.
     """
 
-    def __init__(self, orphans: Orphans, leader: int, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        orphans: Orphans,
+        leader: int,
+        environment: Mapping[str, str],
+        control_group: ControlGroup | None = None,
+    ) -> None:
         self._orphans = orphans
         self._leader = leader
         self._mark = mark_of(environment)
+        self._control_group = control_group
         self._known: set[Process] = set()
         self._sessions = {leader}
         self._signalled: set[tuple[Process, int]] = set()
@@ -92,11 +102,20 @@ class Escaped:
 
     def signal(self, number: int) -> None:
         """Send a signal to what was found, to each of them once."""
+        if self._control_group is not None and number == SIGKILL:
+            self._control_group.kill()
         for one in self._known:
             if (one, number) not in self._signalled:
                 self._signalled.add((one, number))
                 send_signal(one, number)
 
+    def close(self) -> None:
+        """Leave nothing behind, now that the run is over."""
+        if self._control_group is not None:
+            self._control_group.remove()
+
     def _keep(self, roots: set[Process]) -> None:
+        if self._control_group is not None:
+            roots = roots.union(filter(None, map(look_at, self._control_group.members())))
         self._known = {one for one in descendants_of(roots) if one.group != self._leader}
         self._sessions.update(one.session for one in self._known)

@@ -163,6 +163,7 @@ class ProcessGroup:
 
     def _finish(self) -> None:
         self._gone = True
+        self._escaped.close()
         for call in (self._kill_call, self._look_call):
             if call is not None and call.active():
                 call.cancel()

@@ -23,6 +23,7 @@ import attrs
 from twisted.internet.interfaces import IReactorFDSet, IReactorFromThreads, IReactorTime
 
 from overseer.core.process import ProcessSpec
+from overseer.process.cgroup import ControlGroup, ControlGroups
 from overseer.process.command import command_for, failure_reason
 from overseer.process.escaped import Orphans
 from overseer.process.streams import open_streams, take_terminal
@@ -42,7 +43,7 @@ class Child:
     """A process that was started: its pid, and descriptors that now belong to the receiver.
 
     ``stdin`` is the write end, ``stdout`` and ``stderr`` are the read ends, non-blocking; of a terminal
-    the first two are its one end. What there is none of is ``None``.
+    the first two are its one end. What there is none of is ``None``, ``control_group`` too.
     """
 
     pid: int
@@ -50,6 +51,7 @@ class Child:
     stdout: int
     stderr: int | None
     pidfd: int | None
+    control_group: ControlGroup | None = None
 
 
 Spawned = Callable[[Child], None]
@@ -70,9 +72,11 @@ class ProcessSpawner:
         *,
         descriptor_limit: int | None = None,
         use_pidfd: bool = hasattr(os, "pidfd_open"),
+        control_groups: ControlGroups | None = None,
     ) -> None:
         self.reactor = reactor
         self.orphans = Orphans()
+        self._control_groups = control_groups
         self._descriptor_limit = descriptor_limit
         self._use_pidfd = use_pidfd
         self._requests: queue.SimpleQueue[tuple[ProcessSpec, Spawned, Failed] | None] = (
@@ -158,8 +162,9 @@ class ProcessSpawner:
             self._spawning.discard(threading.get_ident())
 
     def _start(self, spec: ProcessSpec) -> Child:
-        command = command_for(spec)
         with contextlib.ExitStack() as on_error:
+            group = self._new_control_group(on_error) if spec.cgroup else None
+            command = command_for(spec, None if group is None else group.entrance)
             streams = open_streams(spec, on_error)
             with self._limited_descriptors(streams.highest):
                 process = subprocess.Popen(
@@ -190,7 +195,17 @@ class ProcessSpawner:
         streams.close_child_side()
         if "nofile" not in spec.rlimits:
             self._limit_descriptors_of(process.pid)
-        return Child(process.pid, streams.stdin, streams.stdout, streams.stderr, pidfd)
+        return Child(process.pid, streams.stdin, streams.stdout, streams.stderr, pidfd, group)
+
+    def _new_control_group(self, on_error: contextlib.ExitStack) -> ControlGroup | None:
+        if self._control_groups is None:
+            return None
+        try:
+            group = self._control_groups.new()
+        except OSError:
+            return None  # as was said at start-up
+        on_error.callback(group.remove)
+        return group
 
     def _open_pidfd(self, pid: int) -> int:
         try:

@@ -114,7 +114,7 @@ class ProcessWorker:
             child.pid,
             self._spec.stop_signal,
             self._clock,
-            Escaped(self._spawner.orphans, child.pid, self._spec.env),
+            Escaped(self._spawner.orphans, child.pid, self._spec.env, child.control_group),
             self._leftovers_gone,
         )
         self._pipes = (self._pipe("stdout", child.stdout),)

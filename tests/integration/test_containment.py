@@ -1,6 +1,7 @@
 """What escapes from its task, by a session of its own, by forking twice or both, ends with it."""
 
 import os
+import signal
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
@@ -112,3 +113,51 @@ def test_who_leaves_its_group_gets_the_stop_signal(daemon: Daemon, tmp_path: Pat
         eventually(lambda: not bearing(task_id))
     assert end.read_text() == "ended\n"
     assert os.getpid() not in bearing(task_id)
+
+
+CONTAINED = "db: history.db\n" + IMPATIENT.replace("type: exec", "type: exec\n    cgroup: true")
+ESCAPING = """
+(env -i setsid sh -c 'trap "" TERM; sleep 1000 & exec sleep 1000' &)
+echo
+exec sleep 1000
+"""
+"""Three processes, two of which have left group, parents and environment."""
+
+
+def control_group(pid: int) -> str:
+    """The control group of version 2 that a process is in, nothing without."""
+    lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+    return next((line[3:] for line in lines if line.startswith("0::")), "")
+
+
+def left_groups(name: str) -> list[Path]:
+    """Folders of a control group that are still there."""
+    return [path for path in Path("/sys/fs/cgroup").rglob("overseer-*") if path.name in name]
+
+
+@pytest.mark.parametrize("end", ["stop", "exit", "kill"])
+def test_nothing_escapes_a_control_group(launch: Callable[..., Daemon], end: str) -> None:
+    """Whether the task is stopped, ends or is left by a killed daemon; without such groups that is told."""
+    daemon = launch(CONTAINED)
+    with daemon.client() as client:
+        task_id = client.start(params={"script": ESCAPING})["task_id"]
+        pid = client.seen[-1]["pid"]
+        client.until("output")
+        eventually(lambda: len(daemon.descendants()) >= 3)
+        below = daemon.descendants()
+        name = control_group(pid)
+        if name == control_group(daemon.process.pid):
+            daemon.wait_for_log("cgroup has no effect for sh, echo: ")
+            return
+        assert left_groups(name)
+        if end == "stop":
+            client.send(type="stop", task_id=task_id)
+        elif end == "exit":
+            os.kill(pid, signal.SIGKILL)
+        else:
+            daemon.process.kill()
+            daemon.process.wait()
+            launch(CONTAINED)
+        eventually(lambda: not any(map(is_alive, below)))
+        eventually(lambda: not left_groups(name))
+    assert "cgroup has no effect" not in daemon.log

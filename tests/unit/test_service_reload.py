@@ -121,6 +121,8 @@ class Handler(ActionHandler):
     task_pool: PoolSettings = attrs.field(factory=PoolSettings)
     retry: Layer = attrs.field(factory=PartialRetryPolicy)
     dedupe_key: tuple[str, ...] = ()
+    restore: bool = False
+    cgroup: bool = False
     stop_grace: float = 5.0
     backpressure: str = "hold"
     replay_buffer: int | None = None

@@ -91,6 +91,7 @@ class FakeSettings:
         self.retry: Layer = PartialRetryPolicy() if retry is None else retry
         self.task_pool = pool or PoolSettings()
         self.dedupe_key = dedupe_key
+        self.restore = self.cgroup = False
 
 
 class FakeHandler(ActionHandler):

@@ -63,6 +63,7 @@ class ActionConfig:
     depends_on: tuple[Dependency, ...]
     readiness: ReadinessProbe | None
     restore: bool
+    cgroup: bool
 
 
 @attrs.frozen(kw_only=True)

@@ -221,11 +221,9 @@ ACTION = Group(
         ),
         Key(
             "cgroup",
-            ANYTHING,
+            BOOL,
             default=False,
-            harmless=({},),
-            later=Later.REFUSED,
-            description="a control group of its own for every task",
+            description="whether every run has a control group of its own, which nothing escapes",
         ),
         Key("params", ANYTHING, later=Later.DEAD, description="v2's older config.parameters"),
     ),

@@ -323,19 +323,9 @@ def test_a_later_key_that_only_warns(text, warning):
         ("db: h.db\nactions: {x: {type: exec, restore: yes}}", 'expected true or false, got "yes"'),
     ],
 )
-def test_restore(text, problem):
+def test_restore_needs_a_database(text, problem):
     [found] = problems(text)
     assert found.endswith(f"actions.x.restore: {problem}")
-
-
-@pytest.mark.parametrize(
-    ("text", "path"),
-    [
-        ("actions: {x: {type: exec, cgroup: {memory: 1}}}", "actions.x.cgroup"),
-    ],
-)
-def test_a_later_key_that_would_change_something_is_refused(text, path):
-    assert problems(text) == [f"config.yaml:1: {path}: not in this version"]
 
 
 @pytest.mark.parametrize(

@@ -341,7 +341,7 @@ class FakeSettings:
         self.autostart = False
         self.depends_on: tuple[Dependency, ...] = ()
         self.readiness: ReadinessProbe | None = None
-        self.restore = False
+        self.restore = self.cgroup = False
 
 
 class FakeHandler(ActionHandler):
