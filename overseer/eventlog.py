@@ -31,7 +31,8 @@ LAST_RETRY = 60.0
 """Seconds until a file that cannot be written is tried again; doubled each time, from the first to the last."""
 CLOSE_TIMEOUT = 3.0
 """Seconds that the end of the daemon waits for the rest to be written."""
-_DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_FAULTS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
+"""What is wrong with a disk and not with the configuration."""
 
 
 class LogFileError(Exception):
@@ -50,6 +51,8 @@ class LogFile:
         self._descriptor: int | None = None
         self._regular = False
         self._within_line = False
+        self._left: os.stat_result | None = None
+        """The file that holds the beginning of a line, as it was then."""
 
     def open(self) -> None:
         """Open the file, private to this user if it is new; raises OSError."""
@@ -74,14 +77,14 @@ class LogFile:
     def write(self, lines: bytes, start: int) -> int:
         """Write some of ``lines[start:]`` and return up to where; raises OSError.
 
-        A line whose beginning went to another file is passed over.
+        A line is never torn: when its beginning went to another file its rest is passed over.
         """
         end_of_line = lines.index(b"\n", start) + 1
         size = self._follow()
         if size is None:
             self.open()
             size = self._follow() or 0
-            if self._within_line:
+            if self._within_line and not self._is_as_left():
                 self._within_line = False
                 return end_of_line
         if self._within_line:
@@ -96,7 +99,16 @@ class LogFile:
         assert self._descriptor is not None
         stop = start + os.write(self._descriptor, memoryview(lines)[start:end])
         self._within_line = lines[stop - 1] != ord("\n")
+        self._left = os.fstat(self._descriptor) if self._within_line else None
         return stop
+
+    def _is_as_left(self) -> bool:
+        """Return whether the open file ends with the beginning of a line that was written last."""
+        assert self._descriptor is not None
+        left, now = self._left, os.fstat(self._descriptor)
+        if left is None or not self._regular:
+            return False
+        return os.path.samestat(left, now) and left.st_size == now.st_size
 
     def _follow(self) -> int | None:
         """Return the size of the open file, None unless it is open and still at its path."""
@@ -163,12 +175,12 @@ class EventLog:
     def open(self) -> None:
         """Open the file; what comes is kept until :meth:`start`.
 
-        :raises LogFileError: when it cannot be opened, unless the disk is just full.
+        :raises LogFileError: when it cannot be opened, unless the disk is just full or read-only.
         """
         try:
             self._file.open()
         except OSError as error:
-            if error.errno not in _DISK_FULL:
+            if error.errno not in _FAULTS:
                 raise LogFileError(f'log_file "{self._file.path}": {error.strerror}') from None
 
     def start(self) -> None:

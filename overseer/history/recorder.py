@@ -125,6 +125,7 @@ class HistoryRecorder:
             if isinstance(error, IsADirectoryError | NotADirectoryError):
                 raise HistoryError(f'db "{self.path}": {error.strerror}') from None
             await self._failed(error)
+            self._write_soon()
         self._prune_soon(0.0)
 
     def add_run(self, run: RunRecord) -> None:
@@ -189,15 +190,20 @@ class HistoryRecorder:
 
     async def _write_all(self) -> None:
         try:
-            while len(self._backlog) and await self._write_some():
+            while self._waiting and await self._write_some():
                 pass
         finally:
             self._writing = None
             waiters, self._waiters = self._waiters, []
-            if len(self._backlog):
+            if self._waiting:
                 self._write_soon()
             for waiter in waiters:
                 waiter.callback(None)
+
+    @property
+    def _waiting(self) -> bool:
+        """Whether anything waits for the database: changes, or whoever wants to know what is in it."""
+        return self._offset is None or len(self._backlog) > 0
 
     async def _write_some(self) -> bool:
         changes = Changes()
@@ -283,7 +289,7 @@ class HistoryRecorder:
             self._log.warn(
                 "cannot write the history {path}: {reason}; trying again, tasks go on",
                 path=self.path,
-                reason=str(error) or type(error).__name__,
+                reason=_reason(error),
             )
         self._retry_delay = min(max(self._retry_delay * 2, FIRST_RETRY), LAST_RETRY)
 
@@ -349,6 +355,12 @@ class HistoryRecorder:
     def _pruned(self, more: bool | Failure) -> None:
         # A failure shows at the next write, too.
         self._prune_soon(0.0 if more is True else PRUNE_INTERVAL)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error) or type(error).__name__
 
 
 def _prepare(

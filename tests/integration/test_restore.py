@@ -48,6 +48,11 @@ def states(client: Client) -> dict[str, str]:
     return {task["task_id"]: task["state"] for task in client.ask(type="list")["tasks"]}
 
 
+def runs(client: Client, task_id: str) -> list[tuple[int, str]]:
+    found = client.ask(type="history", task_id=task_id)["runs"]
+    return [(run["run"], run["state"]) for run in found]
+
+
 def lines(messages: list[Message], task_id: str) -> list[Message]:
     return [one for one in messages if one["type"] == "output" and one["task_id"] == task_id]
 
@@ -87,11 +92,8 @@ def test_tasks_start_again(launch: Callable[..., Daemon], end: Callable[[Daemon]
         assert shown["waits"]["retry_policy"] == {"restart_delay": "1h0m0s"}
         assert "retry_policy" not in shown["runs"]
         assert shown["queued-2"]["state"] == "queued"
-        runs = client.ask(type="history", task_id="runs")["runs"]
-        assert [(run["run"], run["state"]) for run in runs] == [
-            (2, "running"),
-            (1, "lost" if end is kill else "exited"),
-        ]
+        expected = [(2, "running"), (1, "lost" if end is kill else "exited")]
+        eventually(lambda: runs(client, "runs") == expected)
         client.send(type="stop", task_id="runs")
         eventually(lambda: "runs" not in restored(second))
 
@@ -157,3 +159,21 @@ def test_what_cannot_be_started_again_is_told(launch: Callable[..., Daemon]) -> 
     second.wait_for_log('task a is not started again: the action "sh" does not restore')
     assert second.stop() == 0
     assert not restored(second)
+
+
+def test_a_database_that_comes_late(launch: Callable[..., Daemon]) -> None:
+    """Its tasks start once it is there."""
+    config = CONFIG.replace("history.db", "volume/history.db")
+    first = launch(config, ready=False)
+    volume = first.folder / "volume"
+    volume.mkdir()
+    with first.wait_until_ready().client() as client:
+        client.start(task_id="a", params={"script": "sleep 1000"})
+    assert first.stop() == 0
+    volume.rename(first.folder / "elsewhere")
+    second = launch(config)
+    second.wait_for_log("cannot write the history volume/history.db: No such file or directory")
+    with second.client() as client:
+        assert states(client) == {}
+        (first.folder / "elsewhere").rename(volume)
+        eventually(lambda: states(client) == {"a": "active"})

@@ -325,3 +325,35 @@ def test_a_pipe_without_a_reader_does_not_stop_the_daemon(reactor: FakeReactor, 
     os.mkfifo(path)
     with pytest.raises(LogFileError, match="No such device"):
         EventLog(reactor, LogFile(str(path), LARGE)).open()
+
+
+def test_a_line_is_written_on_after_a_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the file that has its beginning, and only while that is where it ends."""
+    path = tmp_path / "log"
+    file = LogFile(str(path), LARGE)
+    lines = b"one\ntwo\nthree\n"
+
+    def write_five(descriptor: int, data: memoryview) -> int:
+        return real_write(descriptor, data[:5])
+
+    real_write = os.write
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", write_five)
+        written = file.write(lines, 0)
+    file.close()
+    assert path.read_bytes() == b"one\nt"
+    while written < len(lines):
+        written = file.write(lines, written)
+    assert path.read_bytes() == lines
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", write_five)
+        written = file.write(lines, 0)
+    file.close()
+    with path.open("ab") as other:
+        other.write(b"somebody else\n")
+    while written < len(lines):
+        written = file.write(lines, written)
+    assert path.read_bytes() == lines + b"one\ntsomebody else\nthree\n"
+    file.close()
