@@ -1,5 +1,6 @@
 """Workers that are operating system processes: what a driver says of one, and what every one is told."""
 
+import os
 import signal as signals
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -11,7 +12,7 @@ from overseer.core.worker import Worker
 from overseer.drivers.interfaces import WorkerCallbacks
 from overseer.process import (
     INSTANCE_VARIABLE,
-    TASK_VARIABLE,
+    RUN_VARIABLE,
     ProcessWorker,
     child_environment,
 )
@@ -51,8 +52,8 @@ class WorkerConfig:
 def start_worker(config: WorkerConfig, callbacks: WorkerCallbacks) -> Worker:
     """Start a process in a process group of its own, and return the worker that stands for it.
 
-    Its environment says which task it is of: ``OVERSEER_ACTION`` and ``OVERSEER_ATTEMPT``, and in spite of
-    ``env`` its mark, ``OVERSEER_TASK_ID`` and ``OVERSEER_INSTANCE``.
+    Its environment says which task it is of: ``OVERSEER_TASK_ID``, ``OVERSEER_ACTION``, ``OVERSEER_ATTEMPT``.
+    In spite of ``env`` it has a mark that nothing else has: ``OVERSEER_INSTANCE`` and ``OVERSEER_RUN``.
     """
     spec = ProcessSpec(
         argv=(config.command, *config.args),
@@ -80,11 +81,12 @@ def _environment(config: WorkerConfig, callbacks: WorkerCallbacks) -> dict[str, 
     return {
         **(child_environment(services.environment) if config.inherit_env else {}),
         **({"TERM": TERMINAL} if config.pty else {}),  # not the one that the daemon was started in
+        "OVERSEER_TASK_ID": config.task_id.replace("\0", "\ufffd"),  # which no variable can hold
         "OVERSEER_ACTION": callbacks.action,
         "OVERSEER_ATTEMPT": str(callbacks.attempt),
         **config.env,
         INSTANCE_VARIABLE: services.instance,
-        TASK_VARIABLE: config.task_id.replace("\0", "\ufffd"),  # which no variable can hold
+        RUN_VARIABLE: os.urandom(8).hex(),
     }
 
 

@@ -9,7 +9,7 @@ from overseer.process.descriptors import (
 from overseer.process.environment import child_environment
 from overseer.process.escaped import Escaped, Orphans
 from overseer.process.group import ProcessGroup
-from overseer.process.mark import INSTANCE_VARIABLE, TASK_VARIABLE
+from overseer.process.mark import INSTANCE_VARIABLE, RUN_VARIABLE
 from overseer.process.spawn import Child, IProcessReactor, ProcessSpawner
 from overseer.process.subreaper import Subreaper, become_subreaper
 from overseer.process.survivors import end_survivors
@@ -17,7 +17,7 @@ from overseer.process.worker import ProcessWorker
 
 __all__ = [
     "INSTANCE_VARIABLE",
-    "TASK_VARIABLE",
+    "RUN_VARIABLE",
     "Child",
     "ControlGroups",
     "DescriptorLimit",

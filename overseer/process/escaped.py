@@ -2,7 +2,7 @@
 
 A program leaves its group by setsid(2) or setpgid(2), its parent by forking twice. While its parents live it is
 found below the main process of the run. When they end it is adopted by the nearest subreaper, which is us
-(:mod:`overseer.process.subreaper`), and told by its mark, ``OVERSEER_INSTANCE`` and ``OVERSEER_TASK_ID`` in its
+(:mod:`overseer.process.subreaper`), and told by its mark, ``OVERSEER_INSTANCE`` and ``OVERSEER_RUN`` in its
 environment, or by a session that others with the mark are in. So one short list, of what was adopted, is all
 that the end of a run has to look at; for most it is empty.
 

@@ -7,8 +7,8 @@ import os
 from collections.abc import Mapping
 
 INSTANCE_VARIABLE = "OVERSEER_INSTANCE"
-TASK_VARIABLE = "OVERSEER_TASK_ID"
-_VARIABLES = (INSTANCE_VARIABLE, TASK_VARIABLE)
+RUN_VARIABLE = "OVERSEER_RUN"
+_VARIABLES = (INSTANCE_VARIABLE, RUN_VARIABLE)
 
 Mark = tuple[bytes, ...]
 """The values of the variables."""

@@ -184,9 +184,13 @@ OWN = {
 
 def test_what_a_child_is_told_of_itself() -> None:
     """A configuration may say otherwise, but not of what it is recognised by; a NUL has no place in it."""
-    own = action("{entrypoint: p, env: {OVERSEER_ACTION: mine, OVERSEER_INSTANCE: x}}")
+    own = action(
+        "{entrypoint: p, env: {OVERSEER_ACTION: mine, OVERSEER_INSTANCE: x, OVERSEER_RUN: y}}"
+    )
     env = spec_of(own, {}, "a\0b", attempt=0).env
     assert (env["OVERSEER_ACTION"], env["OVERSEER_INSTANCE"]) == ("mine", "me")
+    again = spec_of(own, {}, "a\0b", attempt=0).env
+    assert len({env["OVERSEER_RUN"], again["OVERSEER_RUN"], "y"}) == 3
     assert (env["OVERSEER_TASK_ID"], env["OVERSEER_ATTEMPT"]) == ("a\ufffdb", "0")
 
 
@@ -198,9 +202,10 @@ def test_the_environment_of_a_child(tmp_path: Path) -> None:
         action(f"{{entrypoint: p, env_file: {file}, env: {{QUOTED: 'c[[.x]]', NEW: n}}}}"),
         {"x": "!"},
     )
-    assert spec.env == {"HOME": "/home/me", "LANG": "de_DE", "QUOTED": "c!", "NEW": "n", **OWN}
+    own = {**OWN, "OVERSEER_RUN": spec.env["OVERSEER_RUN"]}
+    assert spec.env == {"HOME": "/home/me", "LANG": "de_DE", "QUOTED": "c!", "NEW": "n", **own}
     cleared = spec_of(action("{entrypoint: p, clear_env: true, env: {A: b}}"), {})
-    assert cleared.env == {"A": "b", **OWN}
+    assert cleared.env == {"A": "b", **OWN, "OVERSEER_RUN": cleared.env["OVERSEER_RUN"]}
 
 
 def test_a_bad_environment_file_names_its_line(tmp_path: Path) -> None:

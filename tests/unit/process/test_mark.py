@@ -6,7 +6,7 @@ from pathlib import Path
 
 from overseer.process.mark import mark_in, mark_of
 
-ENVIRONMENT = {"A": "OVERSEER_TASK_ID=x", "OVERSEER_INSTANCE": "me", "OVERSEER_TASK_ID": "a=b é"}
+ENVIRONMENT = {"A": "OVERSEER_RUN=x", "OVERSEER_INSTANCE": "me", "OVERSEER_RUN": "a=b é"}
 
 
 def test_what_is_given_is_found_again() -> None:
@@ -27,7 +27,7 @@ def test_what_is_given_is_found_again() -> None:
 
 def test_half_a_mark_is_none() -> None:
     """It takes all of the variables."""
-    assert mark_of({"OVERSEER_TASK_ID": "a"}) is None
-    assert mark_of({"OVERSEER_TASK_ID": "a", "OVERSEER_INSTANCE": ""}) is None
+    assert mark_of({"OVERSEER_RUN": "a"}) is None
+    assert mark_of({"OVERSEER_RUN": "a", "OVERSEER_INSTANCE": ""}) is None
     assert mark_in(b"\0OVERSEER_INSTANCE=me\0") is None
     assert mark_in(b"\0") is None
