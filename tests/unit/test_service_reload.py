@@ -121,6 +121,9 @@ class Handler(ActionHandler):
     task_pool: PoolSettings = attrs.field(factory=PoolSettings)
     retry: Layer = attrs.field(factory=PartialRetryPolicy)
     dedupe_key: tuple[str, ...] = ()
+    autostart: bool = False
+    depends_on: tuple[object, ...] = ()
+    readiness: object = None
     restore: bool = False
     cgroup: bool = False
     stop_grace: float = 5.0
