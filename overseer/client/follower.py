@@ -68,6 +68,11 @@ class Follower:
             self._exits.append(last)
         self._deliver(events)
 
+    def bind(self, task_id: str) -> None:
+        """The task that was asked for is this one, and nothing of it is missing from here on."""
+        self.task_id = task_id
+        self._known = True
+
     def subscribed(self, answer: Subscribed) -> int:
         """The server goes on from here; return the last line of what it sends again, 0 for none."""
         first, last = answer.first_seq or 1, answer.last_seq or 0

@@ -26,7 +26,7 @@ class FrameError(Exception):
 class FrameReader:
     """Cuts what is received into messages and control frames.
 
-    :param limit: bytes of the largest message; a server that sends more is not believed.
+    :param limit: bytes of the largest message, at least 64 KiB; a server that sends more is not believed.
     """
 
     def __init__(self, limit: int) -> None:
@@ -34,7 +34,7 @@ class FrameReader:
         self._unread: list[bytes] = []
         self._unread_size = 0
         self._needed = 2
-        self._fragments: list[bytes] | None = None
+        self._fragments: list[bytes] = []
 
     def receive(self, data: bytes) -> tuple[list[bytes], list[tuple[int, bytes]]]:
         """Take bytes; return whole messages, and control frames with their opcodes, each in order.
@@ -50,13 +50,19 @@ class FrameReader:
         if len(self._unread) > 1:
             data = b"".join(self._unread)
         position, end = 0, len(data)
+        add = messages.append
+        self._needed = 2
         while end - position >= 2:
-            start = position + 2
-            size = data[position + 1]
-            if size >= _EXTENDED_16:
-                start += 2 if size == _EXTENDED_16 else 8
+            head, size = data[position], data[position + 1]
+            if size < _EXTENDED_16:
+                start = position + 2
+            elif size == _EXTENDED_16 and end - position >= 4:
+                start = position + 4
+                size = data[position + 2] << 8 | data[position + 3]
+            else:
                 if size > _EXTENDED_64:
                     raise FrameError("the server masks its frames")
+                start = position + (4 if size == _EXTENDED_16 else 10)
                 if start > end:
                     self._needed = start - position
                     break
@@ -67,13 +73,11 @@ class FrameReader:
             if stop > end:
                 self._needed = stop - position
                 break
-            if data[position] == _FINAL_TEXT and self._fragments is None:
-                messages.append(data[start:stop])
+            if head == _FINAL_TEXT and not self._fragments:
+                add(data[start:stop])
             else:
-                self._other(data[position], data[start:stop], messages, controls)
+                self._other(head, data[start:stop], messages, controls)
             position = stop
-        else:
-            self._needed = 2
         rest = data[position:]
         self._unread, self._unread_size = [rest] if rest else [], len(rest)
         return messages, controls
@@ -90,14 +94,14 @@ class FrameReader:
             controls.append((opcode, payload))
             return
         begins = opcode in (TEXT, BINARY)
-        if not (begins or opcode == _CONTINUATION) or begins != (self._fragments is None):
+        if not (begins or opcode == _CONTINUATION) or begins == bool(self._fragments):
             raise FrameError("frames out of order")
-        fragments = self._fragments = [*(self._fragments or ()), payload]
-        if sum(map(len, fragments)) > self._limit:
+        self._fragments.append(payload)
+        if sum(map(len, self._fragments)) > self._limit:
             raise FrameError(f"a message of more than {self._limit} bytes")
         if head & _FINAL:
-            self._fragments = None
-            messages.append(b"".join(fragments))
+            messages.append(b"".join(self._fragments))
+            self._fragments = []
 
 
 def masked_frame(payload: bytes, mask: bytes, opcode: int = TEXT) -> bytes:

@@ -240,7 +240,7 @@ class ClientSession:
             if again:
                 self._again[message.task_id] = again, follower
         elif follower is not None:
-            follower.task_id = message.task_id  # type: ignore[attr-defined]
+            follower.bind(message.task_id)  # type: ignore[attr-defined]
             self._add(follower)
             self._subscribe(
                 follower

@@ -2,11 +2,16 @@
 
 # mypy: allow-untyped-calls
 
+import asyncio
+import contextlib
 import errno
 import os
+import socket
 from typing import Any
 
+from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectError
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -227,8 +232,15 @@ async def dial_websocket(
         receiver,
         {"path": address.path, "authority": address.authority, "token": token},
     )
+    factory = Factory.forProtocol(lambda: link)
     try:
-        await _endpoint(reactor, address, tls).connect(Factory.forProtocol(lambda: link))
+        *others, last = await _endpoints(reactor, address, tls)
+        for endpoint in others:
+            with contextlib.suppress(ConnectError):
+                await endpoint.connect(factory)
+                break
+        else:
+            await last.connect(factory)
     except Exception as error:
         raise ConnectionRefused(f"{address}: {_hint(error)}") from error
     try:
@@ -238,21 +250,43 @@ async def dial_websocket(
         raise
 
 
-def _endpoint(reactor: Any, address: WebSocketAddress | UnixSocketAddress, tls: Any) -> Any:
+async def _endpoints(
+    reactor: Any, address: WebSocketAddress | UnixSocketAddress, tls: Any
+) -> list[Any]:
+    """Return what to connect to, the first that takes the connection."""
     from twisted.internet import endpoints  # noqa: PLC0415  # with all that it can do, it takes a while
 
     if isinstance(address, UnixSocketAddress):
-        return endpoints.UNIXClientEndpoint(reactor, address.socket, timeout=CONNECT_TIMEOUT)
-    endpoint = endpoints.HostnameEndpoint(
-        reactor, address.host, address.port, timeout=CONNECT_TIMEOUT
-    )
+        return [endpoints.UNIXClientEndpoint(reactor, address.socket, timeout=CONNECT_TIMEOUT)]
+    found: list[Any] = []
+    for host in await _hosts(reactor, address):
+        kind: Any = endpoints.HostnameEndpoint
+        if isIPAddress(host):  # needs no thread that looks it up
+            kind = endpoints.TCP4ClientEndpoint
+        elif isIPv6Address(host):
+            kind = endpoints.TCP6ClientEndpoint
+        found.append(kind(reactor, host, address.port, CONNECT_TIMEOUT))
     if not address.tls:
-        return endpoint
+        return found
     if tls is None:
         from twisted.internet.ssl import optionsForClientTLS  # noqa: PLC0415  # only for wss://
 
         tls = optionsForClientTLS(address.host)
-    return endpoints.wrapClientTLS(tls, endpoint)
+    return [endpoints.wrapClientTLS(tls, endpoint) for endpoint in found]
+
+
+async def _hosts(reactor: Any, address: WebSocketAddress) -> list[str]:
+    """Return the host, or its addresses where the reactor cannot look them up.
+
+    In ``asyncio.run()`` nobody has started the reactor, and so none of its threads.
+    """
+    if reactor.running:
+        return [address.host]
+    loop = asyncio.get_running_loop()
+    found = await Deferred.fromFuture(
+        asyncio.ensure_future(loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM))
+    )
+    return [str(where[0]) for *_, where in found]
 
 
 def _hint(error: Exception) -> str:
