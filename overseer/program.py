@@ -96,8 +96,8 @@ class Program(Service):
         reactor.seconds = time.monotonic
         self._limit = raise_descriptor_limit()
         self._overseer = OverseerService(
-            reactor,
             config,
+            reactor=reactor,
             descriptor_limit=self._limit.before,
             stdio=_take_stdio() if uses_stdio(config) else (0, 1),
         )

@@ -1,4 +1,7 @@
-"""The daemon as a Twisted service: what it is made of, and the order in which it starts and stops."""
+"""The daemon as a Twisted service: what it is made of, and the order in which it starts and stops.
+
+An application may have one of its own, or several: nothing here touches the process as a whole.
+"""
 
 # mypy: allow-untyped-calls
 
@@ -10,14 +13,20 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import msgspec
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.stdio import StandardIO
 from twisted.logger import Logger
+from twisted.web.resource import IResource
 
 from overseer._version import __version__
+from overseer.client.client import Client
+from overseer.client.errors import ConnectionLost, ConnectionRefused
+from overseer.client.link import Receiver
+from overseer.client.requests import Requests
 from overseer.core.access import AccessRules, Refusal, RequestHead
 from overseer.core.config import Changes, Config, keep_until_restart
 from overseer.core.history import HistoryError, RestorableTask
@@ -26,6 +35,7 @@ from overseer.core.tokens import Identity
 from overseer.drivers.interfaces import Action, DriverServices
 from overseer.drivers.registry import Drivers, built_in_drivers
 from overseer.eventlog import EventLog, LogFile
+from overseer.given_config import GivenConfig, read_given
 from overseer.interfaces import OwnNetworks
 from overseer.lifecycle import autostart, views
 from overseer.lifecycle.journal import Journal
@@ -35,6 +45,7 @@ from overseer.lifecycle.subscriptions import Sink, Subscriptions
 from overseer.lifecycle.supervisor import Defaults, Supervisor
 from overseer.lifecycle.task import Surroundings
 from overseer.listeners import ListenError, listen_all, stop_listening, websocket_url
+from overseer.local import LocalLink
 from overseer.probes import Probes
 from overseer.process import ControlGroups, ProcessSpawner, end_survivors
 from overseer.protocol.asyncapi import build_asyncapi
@@ -44,8 +55,9 @@ from overseer.protocol.messages import ActionInfo, History
 from overseer.protocol.openapi import build_openapi
 from overseer.stdio import StdioClient
 from overseer.web import routes
+from overseer.web.mounted import Mounted
 from overseer.web.openapi import build_openapi as build_http_openapi
-from overseer.web.root import Answer, json_answer, make_site
+from overseer.web.root import Answer, json_answer, make_root, make_site
 from overseer.websocket import ClientFactory, ClientLimits
 
 if TYPE_CHECKING:
@@ -64,10 +76,15 @@ def _new_id() -> str:
     return str(uuid.uuid4())
 
 
-class OverseerService(Service):
+class OverseerService(Requests, Service):
     """A whole overseer: tasks, clients and listeners of one configuration.
 
-    :param reactor: the running reactor.
+    It can be asked everything that a client can ask, by the same methods; what is asked before it has started
+    waits for that.
+
+    :param config: the keys as a mapping, or as YAML text, or a ``Path`` to a file of it.
+    :param reactor: the running reactor; None = Twisted's global one.
+    :param listen: where it listens, in place of what the configuration says; ``()`` = nowhere.
     :param stdio: the descriptors that the listener ``stdio`` reads and writes.
     :param descriptor_limit: soft ``RLIMIT_NOFILE`` for the children, when the program raised its own.
     :raises overseer.core.config.ConfigError: when an action does not fit its driver.
@@ -78,18 +95,24 @@ class OverseerService(Service):
 
     def __init__(
         self,
-        reactor: Any,
-        config: Config,
+        config: GivenConfig,
         *,
+        reactor: Any = None,
+        listen: Sequence[str] | None = None,
         drivers: Drivers | None = None,
         environment: Mapping[str, str] | None = None,
         descriptor_limit: int | None = None,
         stdio: tuple[int, int] = (0, 1),
     ) -> None:
-        self.config = config
-        self._reactor = reactor
+        if reactor is None:
+            from twisted.internet import reactor  # noqa: PLC0415  # importing it chooses which one it is
         self._drivers = drivers or built_in_drivers()
         self._environment = os.environ if environment is None else environment
+        config = read_given(config, self._drivers, self._environment)
+        if listen is not None:
+            config = attrs.evolve(config, listen=tuple(listen))
+        self.config = config
+        self._reactor = reactor
         self._event_log = (
             EventLog(reactor, LogFile(config.log_file, config.log_rotate))
             if config.log_file
@@ -139,11 +162,28 @@ class OverseerService(Service):
         )
         self._exposition: Exposition | None = None
         self._reactor_lag: ReactorLag | None = None
+        self._root = make_root(
+            websocket_factory=self._clients,
+            documents={
+                routes.MANIFEST: self._manifest,
+                routes.OPENAPI_2: self._openapi,
+                routes.OPENAPI_3_1: self._http_openapi,
+                routes.ASYNCAPI: self._asyncapi,
+            },
+            metrics=self._tell_metrics,
+            look_ups={routes.HISTORY: self._look_up_history},
+            ready=lambda: self._serving and bool(self.running),
+            failing=self._failing,
+            admit=self._admit,
+        )
         self._own_networks = OwnNetworks(reactor)
         self._access = self._access_rules(config)
         self._ports: Sequence[IListeningPort] = ()
+        self._serving = False
         self._stdio = stdio
         self._stdio_client: StdioClient | None = None
+        self._local_link: LocalLink | None = None
+        self._local = Client(reactor, self._dial_local, timeout=None, reconnect=False)
         self.started: Deferred[None] = Deferred()
         """Fires when all listeners are open; fails with ListenError, LogFileError or HistoryError."""
         self.ended: Deferred[None] = Deferred()
@@ -224,7 +264,8 @@ class OverseerService(Service):
                 if ended:
                     self._log.warn("ended {count} processes of an earlier overseer", count=ended)
             await self._listen()
-        except (ListenError, HistoryError):
+        except (ListenError, HistoryError) as error:
+            self._local.give_up(ConnectionRefused(str(error)))
             if self._history is not None:
                 await self._history.close()
             if self._event_log is not None:
@@ -236,6 +277,8 @@ class OverseerService(Service):
             self._history.tasks.addCallback(self._restore)
         if StdioAddress() in addresses:
             self._open_stdio()
+        self._serving = True
+        await self._local.connect()
         autostart.start_all(self.supervisor)
 
     def _restore(self, tasks: Sequence[RestorableTask]) -> None:
@@ -245,28 +288,36 @@ class OverseerService(Service):
 
     async def _listen(self) -> None:
         config = self.config
-        site = make_site(
-            websocket_factory=self._clients,
-            documents={
-                routes.MANIFEST: self._manifest,
-                routes.OPENAPI_2: self._openapi,
-                routes.OPENAPI_3_1: self._http_openapi,
-                routes.ASYNCAPI: self._asyncapi,
-            },
-            metrics=self._tell_metrics,
-            look_ups={routes.HISTORY: self._look_up_history},
-            ready=lambda: bool(self._ports) and bool(self.running),
-            failing=self._failing,
-            admit=self._admit,
-            connections=config.limits.connections,
-            reactor=self._reactor,
-        )
+        site = make_site(self._root, connections=config.limits.connections, reactor=self._reactor)
         self._ports = await listen_all(
             self._reactor, self._addresses, site, unix_mode=config.unix_mode
         )
         for url in self.urls:
             self._log.info("listening on {url}", url=url)
         self._warn_of_exposure()
+
+    def resource(self) -> IResource:
+        """Return what serves ``/ws`` and all other paths below a place of a ``twisted.web`` site of one's own.
+
+        Who may connect is decided by the same rules as for listeners of its own.
+        """
+        limit = self.config.limits.connections
+        return Mounted(self._root, full=lambda: len(self._clients.clients) >= limit)
+
+    @property
+    def _client(self) -> Client:
+        return self._local
+
+    async def _dial_local(self, receiver: Receiver) -> LocalLink:
+        self._local_link = LocalLink(
+            self._reactor,
+            receiver,
+            self.supervisor,
+            self._manifest,
+            send_buffer=self.config.limits.send_buffer,
+            budget=self._clients.budget,
+        )
+        return self._local_link
 
     def _warn_of_exposure(self) -> None:
         for address in self._addresses:
@@ -325,11 +376,15 @@ class OverseerService(Service):
         return f"this host's own networks ({', '.join(networks) or 'loopback'})"
 
     async def _stop(self) -> None:
+        self._serving = False
         ports, self._ports = self._ports, ()
         await stop_listening(ports)
         if self._reactor_lag is not None:
             self._reactor_lag.stop()
         await self.supervisor.shut_down()
+        if self._local_link is not None:
+            self._local_link.close("the overseer has stopped")
+        self._local.give_up(ConnectionLost("the overseer has stopped"))
         delivered = self._webhooks.close() if self._webhooks is not None else None
         clients_gone = self._clients.close_all("the overseer is shutting down")
         if self._stdio_client is not None:

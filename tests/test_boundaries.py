@@ -31,6 +31,7 @@ ALLOWED = {
     "http_client.py": {"http_client"},
     "probes.py": {"core", "http_client", "lifecycle.readiness", "probes"},
     "webhooks.py": {"core", "protocol", "webhooks"},
+    "local.py": {"core", "protocol", "lifecycle", "session", "client.link", "local"},
     "eventlog.py": {"core", "protocol", "eventlog"},
     "history": {"core", "history"},
     "systemd.py": set(),
@@ -109,7 +110,7 @@ def test_the_inner_parts_are_synchronous(part: str) -> None:
 
 
 def test_only_the_program_takes_the_global_reactor() -> None:
-    """Everything else is given its reactor, so that it can be embedded and tested; a client may be."""
+    """Everything else is given its reactor, so that it can be tested; what applications use may be."""
     takers = {
         str(path.relative_to(PACKAGE))
         for path in sorted(PACKAGE.rglob("*.py"))
@@ -118,7 +119,7 @@ def test_only_the_program_takes_the_global_reactor() -> None:
         and node.module == "twisted.internet"
         and any(alias.name == "reactor" for alias in node.names)
     }
-    assert takers == {"tap.py", "cli/run.py", "client/connect.py"}
+    assert takers == {"tap.py", "cli/run.py", "client/connect.py", "service.py"}
 
 
 def test_tests_never_sleep() -> None:

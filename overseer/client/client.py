@@ -1,8 +1,7 @@
 """A client of an overseer: requests to await, events to iterate over, one connection that comes back."""
 
 import random
-from collections.abc import Callable
-from typing import Any, Concatenate, ParamSpec, Self
+from typing import Any, Self
 from weakref import WeakSet
 
 from twisted.internet.defer import Deferred
@@ -18,27 +17,10 @@ from overseer.client.requests import Requests
 from overseer.client.session import ClientSession
 from overseer.client.subscription import Subscription
 from overseer.client.waiting import awaitable
-from overseer.protocol.messages import Message, Replay, Request, Start, tag_of
+from overseer.protocol.messages import Message, Request, tag_of
 
 REQUEST_TIMEOUT = 30.0
 """Seconds that an answer may take, unless the caller says otherwise."""
-
-_Fields = ParamSpec("_Fields")
-
-
-def _runs(
-    kind: Callable[Concatenate[str, _Fields], Request],
-) -> Callable[Concatenate["Client", _Fields], Subscription]:
-    def run(self: "Client", /, *args: _Fields.args, **fields: _Fields.kwargs) -> Subscription:
-        """Start a task and return its events, the answer to the start first.
-
-        The iteration ends when the task has ended for good: with its last ``exited``, or ``errored`` or
-        ``dequeued``. It raises :class:`~overseer.client.errors.RequestRefused` when the start is refused.
-        Parameters are those of :meth:`start`.
-        """
-        return self._run(kind("", *args, **fields))
-
-    return run
 
 
 class Client(Requests):
@@ -78,68 +60,37 @@ class Client(Requests):
         """Whether there is a connection now."""
         return self._link is not None
 
-    # ---------------------------------------------------------------------------------------- to be used
+    async def connect(self) -> None:
+        """Make the first connection.
 
-    async def request(self, request: Request, *, timeout: float | None = -1) -> Message:
-        """Send a request, whatever its ``id``, and return its answer.
-
-        Without a connection it waits for the next one.
-
-        :param timeout: seconds; None waits for ever. The client's own when it is not given.
-        :raises RequestRefused: with the server's words, when it cannot be done.
-        :raises RequestTimeout: when no answer comes in time.
-        :raises ConnectionLost: when the connection ends before the answer; the request may have been carried
-            out all the same.
+        :raises ConnectionRefused: when there is none now; with a hint why.
         """
-        return await awaitable(self._ask(request, timeout=timeout))
-
-    async def replay(
-        self, task_id: str, since: int | None = None, since_seq: int | None = None
-    ) -> list[Message]:
-        """Return what can be replayed of a task: its last lines and exits, oldest first."""
-        request = Replay("", task_id, since=since, since_seq=since_seq)
-        replayed = Replayed(task_id)
-        await awaitable(self._ask(request, replayed=replayed))
-        return replayed.events
-
-    def subscribe(
-        self,
-        task_id: str,
-        *,
-        since_seq: int | None = None,
-        epoch: str | None = None,
-        output: bool = True,
-    ) -> Subscription:
-        """Return the events of a task, to iterate over; ``*`` means every task, present and future.
-
-        :param since_seq: begin with the line after this one, as far as it can be replayed; without it, with
-            what happens from now on.
-        :param epoch: the numbering that ``since_seq`` belongs to, from an earlier ``subscribed``.
-        :param output: ``False`` leaves the lines out.
-        """
-        subscription = self._subscription(task_id, since_seq=since_seq, epoch=epoch, output=output)
+        link = await self._dial(self)
         if self._closed:
-            subscription._end(self._error)
-        else:
-            self._session.follow(subscription._follower)
-        return subscription
-
-    async def unsubscribe(self, task_id: str) -> None:
-        """End every subscription of this client to a task."""
-        for follower in self._session.followers_of(task_id):
-            self._session.unfollow(follower)
-            follower.ended(None)
-
-    run = _runs(Start)
+            link.close()
+            return
+        self._link = link
+        self._session.connected(link.send)
 
     async def close(self) -> None:
         """End the connection. What is waited for fails, every iteration ends."""
-        self._finish(None)
+        self.give_up(None)
         if self._link is not None:
             gone: Deferred[None] = Deferred()
             self._gone.append(gone)
             self._link.close()
             await awaitable(gone)
+
+    def give_up(self, error: OverseerError | None) -> None:
+        """Connect no more: what is waited for fails with ``error``, every iteration ends with it."""
+        if self._closed:
+            return
+        self._closed = True
+        self._error = error
+        if self._wait is not None:
+            self._wait.cancel()
+            self._wait = None
+        self._session.close(error)
 
     async def __aenter__(self) -> Self:
         return self
@@ -169,17 +120,9 @@ class Client(Requests):
             self._log.info("the connection was lost: {reason}", reason=reason)
             self._connect_later()
         else:
-            self._finish(ConnectionLost(reason))
+            self.give_up(ConnectionLost(reason))
 
     # -------------------------------------------------------------------------------------------- helpers
-
-    async def _connect(self) -> None:
-        link = await self._dial(self)
-        if self._closed:
-            link.close()
-            return
-        self._link = link
-        self._session.connected(link.send)
 
     def _connect_later(self) -> None:
         self._attempt += 1
@@ -194,24 +137,31 @@ class Client(Requests):
 
     async def _try_again(self) -> None:
         try:
-            await self._connect()
+            await self.connect()
         except ConnectionRefused as error:
             if self._closed:
                 return
             if error.permanent:
-                self._finish(error)
+                self.give_up(error)
             else:
                 self._connect_later()
 
-    def _finish(self, error: OverseerError | None) -> None:
+    @property
+    def _client(self) -> "Client":
+        return self
+
+    def _follow(self, task_id: str, **follower: Any) -> Subscription:
+        subscription = self._subscription(task_id, **follower)
         if self._closed:
-            return
-        self._closed = True
-        self._error = error
-        if self._wait is not None:
-            self._wait.cancel()
-            self._wait = None
-        self._session.close(error)
+            subscription.end(self._error)
+        else:
+            self._session.follow(subscription.follower)
+        return subscription
+
+    def _unfollow(self, task_id: str) -> None:
+        for follower in self._session.followers_of(task_id):
+            self._session.unfollow(follower)
+            follower.ended(None)
 
     def _ask(
         self,
@@ -257,9 +207,9 @@ class Client(Requests):
 
         def refused(failure: Failure) -> None:
             if isinstance(failure.value, OverseerError):
-                subscription._end(failure.value)
+                subscription.end(failure.value)
 
-        self._ask(request, follower=subscription._follower).addErrback(refused)
+        self._ask(request, follower=subscription.follower).addErrback(refused)
         return subscription
 
     def _subscription(self, task_id: str, **follower: Any) -> Subscription:

@@ -47,5 +47,5 @@ async def connect(
 
         dial = partial(dial_websocket, reactor, where, token=token, tls=tls)
     client = Client(reactor, dial, timeout=timeout, reconnect=reconnect)
-    await awaitable(Deferred.fromCoroutine(client._connect()))
+    await awaitable(Deferred.fromCoroutine(client.connect()))
     return client

@@ -37,6 +37,8 @@ class Follower:
     ) -> None:
         self.task_id = task_id
         self.until_end = until_end
+        self.gone = False
+        """Whether nobody wants its events any more."""
         self.output = output
         self.since_seq = since_seq
         self.epoch = epoch

@@ -118,6 +118,7 @@ class ClientSession:
 
     def unfollow(self, follower: Follower) -> None:
         """Hand over nothing more; the last one that follows a task ends the subscription."""
+        follower.gone = True
         followers = self._followers.get(follower.task_id, [])
         if follower not in followers:
             return
@@ -239,7 +240,7 @@ class ClientSession:
             again = 0 if follower is None else follower.subscribed(message)
             if again:
                 self._again[message.task_id] = again, follower
-        elif follower is not None:
+        elif follower is not None and not follower.gone:
             follower.bind(message.task_id)  # type: ignore[attr-defined]
             self._add(follower)
             self._subscribe(

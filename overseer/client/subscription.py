@@ -57,9 +57,9 @@ class Subscription:
         def ended(error: OverseerError | None) -> None:
             subscription = itself()
             if subscription is not None:
-                subscription._end(error)
+                subscription.end(error)
 
-        self._follower = Follower(
+        self.follower = Follower(
             task_id,
             deliver=deliver,
             begun=begun,
@@ -81,25 +81,24 @@ class Subscription:
     @property
     def task_id(self) -> str:
         """The task; ``*`` for every one."""
-        return self._follower.task_id
+        return self.follower.task_id
 
     @property
     def last_seq(self) -> int:
         """The number of the last line that came."""
-        return self._follower.last_seq
+        return self.follower.last_seq
 
     @property
     def behind(self) -> bool:
         """Whether so much waits to be taken that no more should be read."""
-        return len(self._waiting) > MOST_WAITING
+        return len(self._waiting) > MOST_WAITING and not self._ended
 
     def close(self) -> None:
         """End the iteration, and the subscription if nobody else here follows the task."""
         if not self._ended:
-            self._end(None)
+            self.end(None)
             self._waiting.clear()
-            self._abandoned(self._follower)
-            self._regulate(self)
+            self._abandoned(self.follower)
 
     async def __aiter__(self) -> AsyncIterator[Message]:
         async for events in self.batches():
@@ -132,7 +131,7 @@ class Subscription:
 
     def __del__(self) -> None:
         if not self._ended:
-            self._abandoned(self._follower)
+            self._abandoned(self.follower)
 
     def _unwanted(self, _cancelled: Deferred[None]) -> None:
         self._wanted = None
@@ -146,9 +145,11 @@ class Subscription:
         elif self.behind:
             self._regulate(self)
 
-    def _end(self, error: OverseerError | None) -> None:
+    def end(self, error: OverseerError | None) -> None:
+        """Nothing more will come, but what waits can still be taken: for the client."""
         self._ended = True
         self._error = error
+        self._regulate(self)
         self._wake()
 
     def _wake(self) -> None:

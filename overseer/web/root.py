@@ -189,17 +189,22 @@ class SiteRequest(Request):
 
     def answer(self, answer: Answer, *, close: bool = False) -> None:
         """Send a whole answer; ``close`` gives the connection up after it."""
-        self.setResponseCode(answer.status)
-        self.setHeader("Server", "overseer")  # no version
-        self.setHeader("Content-Type", answer.content_type)
-        self.setHeader("Content-Length", str(len(answer.body)))
-        self.setHeader("X-Content-Type-Options", "nosniff")
-        self.setHeader("Cache-Control", "no-store")
-        if close:
-            self.setHeader("Connection", "close")
-            self.channel.persistent = False
-        self.write(answer.body)  # which leaves out the body for HEAD
-        self.finish()
+        send_answer(self, answer, close=close)
+
+
+def send_answer(request: Request, answer: Answer, *, close: bool) -> None:
+    """Send a whole answer; ``close`` gives the connection up after it."""
+    request.setResponseCode(answer.status)
+    request.setHeader("Server", "overseer")  # no version
+    request.setHeader("Content-Type", answer.content_type)
+    request.setHeader("Content-Length", str(len(answer.body)))
+    request.setHeader("X-Content-Type-Options", "nosniff")
+    request.setHeader("Cache-Control", "no-store")
+    if close:
+        request.setHeader("Connection", "close")
+        request.channel.persistent = False
+    request.write(answer.body)  # which leaves out the body for HEAD
+    request.finish()
 
 
 class QuietSite(Site):
@@ -217,7 +222,7 @@ class QuietSite(Site):
         """Write no line."""
 
 
-def make_site(
+def make_root(
     *,
     websocket_factory: WebSocketServerFactory,
     documents: Mapping[Route, Callable[[], bytes]],
@@ -226,10 +231,8 @@ def make_site(
     ready: Callable[[], bool],
     failing: Callable[[], Sequence[str]] = tuple,
     admit: Admit,
-    connections: int,
-    reactor: IReactorTime,
-) -> Connections:
-    """Return the factory to listen with: ``/ws`` and the plain paths, within ``connections``.
+) -> Root:
+    """Return what serves ``/ws`` and the plain paths.
 
     ``documents`` gives the bodies of routes that always answer 200, ``metrics`` the answer of ``/metrics``,
     ``look_ups`` what answers later by its query, ``ready`` whether clients may count on this daemon now, and
@@ -242,7 +245,7 @@ def make_site(
         troubles = failing()
         return json_answer(200, {"status": "ok", **({"failing": troubles} if troubles else {})})
 
-    root = Root(
+    return Root(
         websocket_factory=websocket_factory,
         routes={
             HEALTH: lambda: json_answer(200, {"status": "ok"}),
@@ -253,6 +256,10 @@ def make_site(
         look_ups=look_ups,
         admit=admit,
     )
+
+
+def make_site(root: Root, *, connections: int, reactor: IReactorTime) -> Connections:
+    """Return the factory to listen with, for ``connections`` at a time."""
     site = QuietSite(root, requestFactory=SiteRequest, timeout=IDLE_TIMEOUT, reactor=reactor)
     return Connections(site, limit=connections, reactor=reactor)
 

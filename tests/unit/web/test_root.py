@@ -17,7 +17,7 @@ from twisted.logger import capturedLogs, formatEvent
 from overseer.core.access import AccessRules
 from overseer.core.tokens import Identity, Token, digest_of
 from overseer.web.connection import CLOSE_DEADLINE, OVERFLOW, REQUEST_DEADLINE, Connection
-from overseer.web.root import IDLE_TIMEOUT, make_site
+from overseer.web.root import IDLE_TIMEOUT, make_root, make_site
 from overseer.web.root import Answer as RootAnswer
 from overseer.web.routes import ASYNCAPI, HISTORY, MANIFEST, OPENAPI_2, OPENAPI_3_1
 
@@ -73,13 +73,15 @@ class Server:
         self.websockets.protocol = Echo
         self.websockets.setProtocolOptions(openHandshakeTimeout=0, webStatus=False)
         self.factory = make_site(
-            websocket_factory=self.websockets,
-            documents={route: lambda: b'{"name":"x"}' for route in DOCUMENTS},
-            metrics=lambda accept: RootAnswer(200, accept.encode(), "text/plain"),
-            look_ups={HISTORY: self.look_up},
-            ready=lambda: self.ready,
-            failing=lambda: self.failing,
-            admit=AccessRules(**rules).admit,
+            make_root(
+                websocket_factory=self.websockets,
+                documents={route: lambda: b'{"name":"x"}' for route in DOCUMENTS},
+                metrics=lambda accept: RootAnswer(200, accept.encode(), "text/plain"),
+                look_ups={HISTORY: self.look_up},
+                ready=lambda: self.ready,
+                failing=lambda: self.failing,
+                admit=AccessRules(**rules).admit,
+            ),
             connections=connections,
             reactor=self.clock,
         )
@@ -412,12 +414,14 @@ def test_error_while_answering(monkeypatch: pytest.MonkeyPatch) -> None:
         raise RuntimeError("secret")
 
     site = make_site(
-        websocket_factory=server.websockets,
-        documents={},
-        metrics=lambda accept: RootAnswer(200, b""),
-        look_ups={},
-        ready=fail,
-        admit=AccessRules().admit,
+        make_root(
+            websocket_factory=server.websockets,
+            documents={},
+            metrics=lambda accept: RootAnswer(200, b""),
+            look_ups={},
+            ready=fail,
+            admit=AccessRules().admit,
+        ),
         connections=4,
         reactor=server.clock,
     )
