@@ -131,9 +131,6 @@ class Handler(ActionHandler):
     replay_buffer: int | None = None
     timeout: float = 0.0
     idle_timeout: float = 0.0
-    autostart: bool = False
-    depends_on: tuple[object, ...] = ()
-    readiness: None = None
     workers: list[Worker] = attrs.field(factory=list)
 
     def validate(self, params: Mapping[str, str]) -> Mapping[str, str]:
