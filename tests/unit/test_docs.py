@@ -1,4 +1,4 @@
-"""The documents say what the code does: generated parts, examples and links are checked against it.
+"""The documents say what the code does: generated parts, tables and links are checked against it.
 
 The pages are those of the checkout that this file belongs to; overseer is what is installed.
 """
@@ -11,34 +11,19 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
-import msgspec
 import pytest
-from jsonschema import Draft202012Validator
+from pages import DOCS, FENCE, PAGES, README
 
-from overseer.core.config import load_config
 from overseer.core.config.exec_driver import _PARAMETER, EXEC
 from overseer.core.config.kinds import Group, Kind, ListOf, MapOf
 from overseer.core.config.policies import _RETRY_KEYS, TASK_POOL
-from overseer.core.config.schema import config_schema
 from overseer.core.config.table import CONFIG
 from overseer.core.template import compile_template
-from overseer.core.yaml_source import load_yaml
-from overseer.drivers.registry import built_in_drivers
-from overseer.protocol.codec import decode_request
 from overseer.protocol.fields import fields_of
 from overseer.protocol.messages import MESSAGES, REQUESTS, tag_of
 
-ROOT = Path(__file__).resolve().parents[2]
-DOCS = ROOT / "docs"
-README = ROOT / "README.md"
-PAGES = [README, *sorted(DOCS.glob("*.md"))]
-
-_FENCE = re.compile(r"^```(?P<kind>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^\]]*\]\((?P<target>[^)\s]+)\)")
-DRIVERS = built_in_drivers()
-SCHEMA = Draft202012Validator(config_schema(DRIVERS.keys))
 _REQUESTS = {tag_of(kind): kind for kind in REQUESTS}
 _MESSAGES = {tag_of(kind): kind for kind in MESSAGES}
 
@@ -51,36 +36,6 @@ def generator() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-def blocks(*kinds: str) -> Iterator[tuple[str, str]]:
-    """Yield the fenced blocks of these kinds, each with a name for the report."""
-    for page in PAGES:
-        for match in _FENCE.finditer(page.read_text(encoding="utf-8")):
-            if match["kind"] in kinds:
-                line = page.read_text(encoding="utf-8").count("\n", 0, match.start()) + 1
-                yield f"{page.name}:{line}", match["text"]
-
-
-def configurations() -> list[Any]:
-    """Return the YAML blocks that are configurations."""
-    return [
-        pytest.param(text, id=name)
-        for name, text in blocks("yaml")
-        if re.search(r"^(actions|listen):", text, re.MULTILINE)
-    ]
-
-
-def examples() -> list[Any]:
-    """Return the JSON examples line by line: requests (``→``), messages (``←``), or either."""
-    found = []
-    for name, text in blocks("json", "text"):
-        for number, line in enumerate(text.splitlines(), 1):
-            arrow = line[:2] if line.startswith(("→ ", "← ")) else ""
-            if arrow or line.startswith('{"'):
-                example = (arrow.strip(), line.removeprefix(arrow))
-                found.append(pytest.param(*example, id=f"{name}+{number}"))
-    return found
 
 
 def keys_of(kind: Kind) -> Iterator[str]:
@@ -161,40 +116,6 @@ def test_every_message_has_a_section() -> None:
     assert headings == [*_REQUESTS, *_MESSAGES]
 
 
-@pytest.mark.parametrize("text", configurations())
-def test_configurations_load(text: str) -> None:
-    """Every configuration that is shown is one: without problems, without keys of later versions."""
-    config = load_config(text, "example.yaml", {}, DRIVERS.check)
-    assert config.warnings == ()
-    SCHEMA.validate(load_yaml(text, "").value(()))
-    for action in DRIVERS.create_actions(config.actions, services=None).values():
-        assert list(action.warnings) == []
-
-
-def test_configurations_are_found() -> None:
-    """The search for examples has not gone blind."""
-    assert len(configurations()) >= 7
-    assert len(examples()) >= 20
-
-
-@pytest.mark.parametrize(("arrow", "text"), examples())
-def test_examples_fit_the_protocol(arrow: str, text: str) -> None:
-    """Every request that is shown decodes; every message has the fields that it should, in order."""
-    value = json.loads(text)
-    if "type" not in value:
-        assert set(value) == {"error"}  # an HTTP answer
-        return
-    name = value["type"]
-    if arrow == "→" or (not arrow and name in _REQUESTS):
-        request = decode_request(text.encode())
-        assert type(request) is _REQUESTS[name]
-        assert set(value) - {"type"} <= {field.name for field in fields_of(_REQUESTS[name])}
-        return
-    kind = _MESSAGES[name]
-    message = msgspec.json.decode(text, type=kind)
-    assert list(value) == list(json.loads(msgspec.json.encode(message)))
-
-
 def test_templates_render_as_shown() -> None:
     """Every row of the table of templates is true."""
     page = (DOCS / "configuration.md").read_text(encoding="utf-8")
@@ -208,7 +129,7 @@ def test_templates_render_as_shown() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_resolve(page: Path) -> None:
     """Links within the repository lead to a file, and to a heading of it."""
-    text = _FENCE.sub("", page.read_text(encoding="utf-8"))
+    text = FENCE.sub("", page.read_text(encoding="utf-8"))
     for match in _LINK.finditer(text):
         target, _, anchor = match["target"].partition("#")
         if target.startswith(("http://", "https://")):
@@ -221,7 +142,7 @@ def test_links_resolve(page: Path) -> None:
 
 def anchors(page: Path) -> set[str]:
     """Return the anchors of a page's headings, as GitHub makes them."""
-    text = _FENCE.sub("", page.read_text(encoding="utf-8"))
+    text = FENCE.sub("", page.read_text(encoding="utf-8"))
     headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
