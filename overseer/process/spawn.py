@@ -1,12 +1,13 @@
 """Starting child processes, in threads of their own, and reaping them.
 
 An exec can be slow: above all on Linux beside thousands of open descriptors, which it closes one by one. So
-threads start all processes, and nobody's output waits. One part stops everybody all the same: CPython holds
-its lock from vfork(2) until the kernel has opened the program, so a file system that hangs there hangs us.
+threads start all processes, and nobody's output waits.
 
-``subprocess.Popen`` does the work: vfork, setsid, chdir, setuid, and the error of a failed exec.
-Its objects are kept until the child is reaped, and none of their methods is ever called: Popen
-would wait for the child on its own, and a dropped object is reaped by the next ``Popen()``.
+Where nothing special is asked for, ``posix_spawn.py`` does the work, and else ``subprocess.Popen``: vfork,
+setsid, chdir, setuid, and the error of a failed exec. That one stops everybody for a moment, as CPython holds
+its lock from vfork(2) until the kernel has opened the program. Its objects are kept until the child is reaped,
+and none of their methods is ever called: Popen would wait for the child on its own, and a dropped object is
+reaped by the next ``Popen()``.
 """
 
 import contextlib
@@ -23,14 +24,15 @@ import attrs
 from twisted.internet.interfaces import IReactorFDSet, IReactorFromThreads, IReactorTime
 
 from overseer.core.process import ProcessSpec
+from overseer.process import posix_spawn
 from overseer.process.cgroup import ControlGroup, ControlGroups
-from overseer.process.command import command_for, failure_reason
+from overseer.process.command import Command, Identity, command_for, failure_reason
 from overseer.process.escaped import Orphans
-from overseer.process.streams import open_streams, take_terminal
+from overseer.process.streams import Streams, open_streams, take_terminal
 
 #: How long :meth:`ProcessSpawner.close` waits for slow execs, in seconds.
 CLOSE_TIMEOUT = 1.0
-#: How many execs may be under way. The kernel's part of them runs in parallel, Python's does not.
+#: How many execs may be under way.
 THREADS = 2
 
 
@@ -90,7 +92,7 @@ class ProcessSpawner:
         self._limiting = threading.Lock()
         self._limited = 0
         self._own_limits = (0, 0)
-        self._unreaped: dict[int, subprocess.Popen[bytes]] = {}
+        self._unreaped: dict[int, subprocess.Popen[bytes] | None] = {}
 
     def spawn(self, spec: ProcessSpec, spawned: Spawned, failed: Failed) -> None:
         """Start a process. One of the callbacks follows in the reactor, not from inside this call.
@@ -131,14 +133,10 @@ class ProcessSpawner:
         """
         process = self._unreaped[pid]
         try:
-            _, status = os.waitpid(pid, 0)
-        except ChildProcessError:
-            process.returncode = 0
-            raise
-        else:
-            process.returncode = os.waitstatus_to_exitcode(status)
-            return status
+            return os.waitpid(pid, 0)[1]
         finally:
+            if process is not None:
+                process.returncode = 0  # it is not to wait for the child when it is dropped
             del self._unreaped[pid]
 
     # What follows runs in the threads.
@@ -167,35 +165,13 @@ class ProcessSpawner:
             command = command_for(spec, None if group is None else group.entrance)
             streams = open_streams(spec, on_error)
             with self._limited_descriptors(streams.highest):
-                process = subprocess.Popen(
-                    command.argv,
-                    bufsize=0,
-                    stdin=streams.child_stdin,
-                    stdout=streams.child_stdout,
-                    stderr=streams.child_stderr,
-                    # All are close-on-exec: see seal_inherited_descriptors.
-                    close_fds=False,
-                    cwd=spec.cwd,
-                    env=spec.env,
-                    user=command.identity.user,
-                    group=command.identity.group,
-                    extra_groups=command.identity.extra_groups,
-                    umask=-1 if spec.umask is None else spec.umask,
-                    # Sets SIGPIPE and SIGXFSZ, which Python ignores, back to their defaults. Handled
-                    # signals become so at the exec.
-                    restore_signals=True,
-                    start_new_session=True,
-                    # Rules out vfork, which is why only those with a terminal have it. It runs last, in a
-                    # child with one thread and no lock to wait for.
-                    preexec_fn=take_terminal if spec.pty else None,  # noqa: PLW1509
-                )
-            self._unreaped[process.pid] = process
-            pidfd = self._open_pidfd(process.pid) if self._use_pidfd else None
+                pid = self._execute(spec, command, streams)
+            pidfd = self._open_pidfd(pid) if self._use_pidfd else None
             on_error.pop_all()
         streams.close_child_side()
         if "nofile" not in spec.rlimits:
-            self._limit_descriptors_of(process.pid)
-        return Child(process.pid, streams.stdin, streams.stdout, streams.stderr, pidfd, group)
+            self._limit_descriptors_of(pid)
+        return Child(pid, streams.stdin, streams.stdout, streams.stderr, pidfd, group)
 
     def _new_control_group(self, on_error: contextlib.ExitStack) -> ControlGroup | None:
         if self._control_groups is None:
@@ -206,6 +182,38 @@ class ProcessSpawner:
             return None  # as was said at start-up
         on_error.callback(group.remove)
         return group
+
+    def _execute(self, spec: ProcessSpec, command: Command, streams: Streams) -> int:
+        if command.identity == Identity() and spec.umask is None and not spec.pty:
+            descriptors = (streams.child_stdin, streams.child_stdout, streams.child_stderr)
+            pid = posix_spawn.spawn(command.argv, spec.env, spec.cwd, descriptors)
+            if pid is not None:
+                self._unreaped[pid] = None
+                return pid
+        process = subprocess.Popen(
+            command.argv,
+            bufsize=0,
+            stdin=streams.child_stdin,
+            stdout=streams.child_stdout,
+            stderr=streams.child_stderr,
+            # All are close-on-exec: see seal_inherited_descriptors.
+            close_fds=False,
+            cwd=spec.cwd,
+            env=spec.env,
+            user=command.identity.user,
+            group=command.identity.group,
+            extra_groups=command.identity.extra_groups,
+            umask=-1 if spec.umask is None else spec.umask,
+            # Sets SIGPIPE and SIGXFSZ, which Python ignores, back to their defaults. Handled
+            # signals become so at the exec.
+            restore_signals=True,
+            start_new_session=True,
+            # Rules out vfork, which is why only those with a terminal have it. It runs last, in a
+            # child with one thread and no lock to wait for.
+            preexec_fn=take_terminal if spec.pty else None,  # noqa: PLW1509
+        )
+        self._unreaped[process.pid] = process
+        return process.pid
 
     def _open_pidfd(self, pid: int) -> int:
         try:

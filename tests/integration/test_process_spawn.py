@@ -10,13 +10,20 @@ from process_support import PATH, Runs, zombies
 from twisted.internet import reactor
 
 from overseer.core.process import ProcessSpec
-from overseer.process import ProcessSpawner
+from overseer.process import ProcessSpawner, posix_spawn
 
 ensure_deferred = pytest_twisted.ensureDeferred
 
 
+@pytest.fixture(params=["posix_spawn", "subprocess"])
+def way(request, monkeypatch):
+    """Plain cases are started by the C library where it can, and by subprocess elsewhere: all the same."""
+    if request.param == "subprocess":
+        monkeypatch.setattr(posix_spawn, "_library", lambda: None)
+
+
 @pytest_twisted.async_yield_fixture
-async def runs():
+async def runs(way):
     runs = Runs(ProcessSpawner(reactor))
     yield runs
     await runs.end()
@@ -65,6 +72,20 @@ async def test_a_script_without_an_interpreter(runs, script):
     script.chmod(0o755)
     reason = await runs.failure_of(str(script))
     assert reason == f'cannot execute "{script}": Exec format error'
+
+
+@ensure_deferred
+async def test_what_a_child_begins_with(runs, tmp_path):
+    """A session of its own, nothing to read, its working directory, no signal blocked or ignored."""
+    script = "cat; pwd; grep -E 'Sig(Blk|Ign)' /proc/self/status; ps -o sid= -p $$"
+    _, recorder = runs.start("sh", "-c", script, cwd=str(tmp_path))
+    await recorder.seen("gone")
+    folder, blocked, ignored, session = recorder.data().decode().split("\n")[:4]
+    assert folder == str(tmp_path)
+    assert int(blocked.split()[1], 16) == 0
+    # Those of the C library itself, 32 and 33, are none that anybody sends.
+    assert int(ignored.split()[1], 16) & 0x7FFFFFFF == 0
+    assert int(session) == recorder.pid
 
 
 @ensure_deferred
