@@ -11,6 +11,7 @@ from types import FrameType
 import pytest
 from lifecycle_fakes import World
 
+from overseer.core.expressions import compile_condition
 from overseer.protocol.outbox import Outbox, SendBudget
 
 LINE = b"a line of some length, as programs print it\n"
@@ -90,3 +91,47 @@ def test_a_read_is_in_memory_once(monkeypatch: pytest.MonkeyPatch) -> None:
         tracemalloc.stop()
         world.settle()
     assert peaks[1] - peaks[0] < A_READ
+
+
+# ------------------------------------------------------------------------------------ beside others
+
+
+def calls_of_a_life(others: int) -> int:
+    """Return the calls for a start, an exit and what follows, beside so many tasks that run and have ended."""
+    world = World()
+    for number in range(others):
+        world.run(f"running {number}")
+        finish(world, f"ended {number}")
+    finish(world, "first")  # which makes what is made once
+    count = calls(lambda: finish(world, "a"))
+    world.settle()
+    return count
+
+
+def finish(world: World, task_id: str) -> None:
+    """Start a task, and let it end by itself after a line."""
+    worker = world.run(task_id)
+    worker.write(LINE)
+    worker.finish()
+
+
+def test_a_start_costs_the_same_beside_a_thousand_tasks() -> None:
+    """Nothing is looked for by going through all of them; 890 when this was written."""
+    assert calls_of_a_life(1000) < calls_of_a_life(10) + 50 < 1250
+
+
+@pytest.mark.parametrize(
+    ("condition", "line"),
+    [
+        ('output.data.contains("fox")', b"the quick brown fox"),
+        ('output.data.contains("fox")', b"the lazy dog"),
+        ("has(output.json.event)", b'{"event":"progress"}'),
+        ("has(output.json.event)", b'{"text":"fox"}'),
+        ("has(output.json.event)", b"the quick brown fox"),
+    ],
+)
+def test_the_commonest_filters_cost_no_call_a_line(condition: str, line: bytes) -> None:
+    """A block is judged as a whole."""
+    select = compile_condition(condition, "stdout").select
+    few, many = (b"\n".join([line] * lines) for lines in (2, 1000))
+    assert calls(lambda: select(many)) == calls(lambda: select(few)) < 10
