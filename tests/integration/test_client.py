@@ -99,6 +99,18 @@ async def test_start_follow_stop_replay(connected: Connect) -> None:
 
 
 @twisted
+async def test_what_is_done_to_a_running_task(connected: Connect) -> None:
+    """It is signalled; it has neither an input nor a terminal, and says so."""
+    async with await connected() as client:
+        await client.start("sh", "sleeper", script("exec sleep 100"))
+        with pytest.raises(RequestRefused, match="`stdin: pipe`"):
+            await client.input("sleeper", data="x")
+        with pytest.raises(RequestRefused, match="`pty: true`"):
+            await client.resize("sleeper", 24, 80)
+        assert (await client.signal("sleeper", "KILL")).task_id == "sleeper"
+
+
+@twisted
 async def test_refusals_carry_the_words_of_the_server(connected: Connect) -> None:
     """An error is an exception with the server's text, also where a task is only followed."""
     async with await connected() as client:
