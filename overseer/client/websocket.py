@@ -280,9 +280,12 @@ async def _hosts(reactor: Any, address: WebSocketAddress) -> list[str]:
 
     In ``asyncio.run()`` nobody has started the reactor, and so none of its threads.
     """
-    if reactor.running:
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        loop = None
+    if loop is None or reactor.running:
         return [address.host]
-    loop = asyncio.get_running_loop()
     found = await Deferred.fromFuture(
         asyncio.ensure_future(loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM))
     )
