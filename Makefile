@@ -4,14 +4,17 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 CONFIG ?= examples/config.yaml
+PREFIX ?= /usr/local
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # With the folders, whose time changes when a file in them is deleted.
 SOURCES = $(shell find overseer twisted -name '*.py' -o -name '*.sql' -o -type d ! -name __pycache__) pyproject.toml setup.py
 
-.PHONY: run test test-parts test-daemon test-slow test-all lint format docs bench clean help
+.PHONY: run build install uninstall test test-parts test-daemon test-slow test-all lint format docs bench clean help
 
 help:
 	@echo "make run        start the daemon with $(CONFIG) on 127.0.0.1:8080"
+	@echo "make build      make dist/sticky-overseer, one file for python3 of the same minor version"
+	@echo "make install    install that, the man page and the systemd units below PREFIX ($(PREFIX)) and DESTDIR"
 	@echo "make test       run the tests (under 3 minutes)"
 	@echo "make test-slow  run the tests that take minutes (OVERSEER_STORM_SECONDS=600: the longest of them)"
 	@echo "make test-all   run the tests on every CPython >= 3.11 of this machine"
@@ -43,6 +46,28 @@ run: $(VENV)/installed
 	@echo "    curl -s http://127.0.0.1:8080/ws/manifest"
 	@echo "Ctrl-C stops it and everything it runs."
 	$(BIN)/overseer --config $(CONFIG)
+
+build: dist/sticky-overseer
+
+dist/sticky-overseer: $(VENV)/installed $(wildcard packaging/executable/*.py)
+	$(BIN)/python packaging/executable/build.py $@
+
+# As root only this is needed: `make build && sudo make install`.
+ROOT = $(DESTDIR)$(PREFIX)
+UNITS = $(ROOT)/lib/systemd/system
+MAN = $(ROOT)/share/man/man1
+
+install: dist/sticky-overseer
+	install -d $(ROOT)/bin $(UNITS) $(MAN)
+	install -m 755 dist/sticky-overseer $(ROOT)/bin/sticky-overseer
+	ln -sf sticky-overseer $(ROOT)/bin/overseer
+	sed 's,/usr/local/bin/,$(PREFIX)/bin/,' packaging/systemd/overseer.service >$(UNITS)/overseer.service
+	install -m 644 packaging/systemd/overseer.socket $(UNITS)/overseer.socket
+	test ! -f docs/overseer.1 || install -m 644 docs/overseer.1 $(MAN)/overseer.1
+
+uninstall:
+	rm -f $(ROOT)/bin/sticky-overseer $(ROOT)/bin/overseer $(UNITS)/overseer.service $(UNITS)/overseer.socket
+	rm -f $(MAN)/overseer.1
 
 # From the tests' own folder, so that the installed package is tested and not the checkout. Without ARGS the two
 # halves run side by side, each shown when it is done.
@@ -93,4 +118,4 @@ bench: $(VENV)/test-installed
 	$(BIN)/python -m benchmarks.run $(ARGS)
 
 clean:
-	rm -rf $(VENV) .venvs build docs/_build *.egg-info
+	rm -rf $(VENV) .venvs build dist docs/_build *.egg-info

@@ -1,0 +1,52 @@
+"""Makes the one-file program: overseer and all that it needs, for the Python that runs this.
+
+``python packaging/executable/build.py dist/sticky-overseer``, which is what ``make build`` does.
+"""
+
+import hashlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipapp
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+CHECKOUT = HERE.parents[1]
+
+
+def build(target: Path) -> None:
+    """Install everything into a folder, and make an archive of it that Python runs."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary, "content")
+        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+        subprocess.run([*pip, "--no-compile", "--target", folder, CHECKOUT], check=True)
+        shutil.rmtree(
+            folder / "bin", ignore_errors=True
+        )  # scripts for the Python that was found here
+        shutil.copy(HERE / "__main__.py", folder)
+        (folder / "build_info.py").write_text(
+            f"VERSION = {_version(folder)!r}\nPYTHON = {sys.version_info[:2]!r}\nBUILD = {_digest(folder)!r}\n"
+        )
+        target.parent.mkdir(parents=True, exist_ok=True)
+        zipapp.create_archive(folder, target, interpreter="/usr/bin/env python3", compressed=True)
+        target.chmod(0o755)
+
+
+def _version(folder: Path) -> str:
+    values: dict[str, str] = {}
+    exec((folder / "overseer/_version.py").read_text(), values)
+    return values["__version__"]
+
+
+def _digest(folder: Path) -> str:
+    """Return what tells this content from any other."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            digest.update(f"{path.relative_to(folder)}\0".encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+if __name__ == "__main__":
+    build(Path(sys.argv[1]))
