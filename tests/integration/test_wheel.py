@@ -54,6 +54,15 @@ def test_wheel_holds_what_it_should(dist: Path) -> None:
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
 
 
+def test_what_is_distributed_may_be_published(dist: Path) -> None:
+    """The package index would take it, and show the README as its description."""
+    files = [str(path) for path in (*dist.glob("*.whl"), *dist.glob("*.tar.gz"))]
+    command = [sys.executable, "-m", "twine", "check", "--strict", *files]
+    checked = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert checked.returncode == 0, checked.stdout
+    assert checked.stdout.count("PASSED") == len(files) == 2
+
+
 def test_sdist_holds_what_it_should(dist: Path) -> None:
     """What the wheel is built from; no tests."""
     (sdist,) = dist.glob("*.tar.gz")
