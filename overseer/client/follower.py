@@ -39,6 +39,8 @@ class Follower:
         self.until_end = until_end
         self.gone = False
         """Whether nobody wants its events any more."""
+        self.waiting_reader: object = None
+        """Who waits for the next event. It lives as long: a coroutine that only waits has no other owner."""
         self.output = output
         self.since_seq = since_seq
         self.epoch = epoch

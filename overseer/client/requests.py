@@ -144,6 +144,7 @@ class Requests:
         since_seq: int | None = None,
         epoch: str | None = None,
         output: bool = True,
+        until_end: bool = False,
     ) -> Subscription:
         """Return the events of a task, to iterate over; ``*`` means every task, present and future.
 
@@ -151,8 +152,11 @@ class Requests:
             what happens from now on.
         :param epoch: the numbering that ``since_seq`` belongs to, from an earlier ``subscribed``.
         :param output: ``False`` leaves the lines out.
+        :param until_end: end when the task has ended for good, as :meth:`run` does.
         """
-        return self._client._follow(task_id, since_seq=since_seq, epoch=epoch, output=output)
+        return self._client._follow(
+            task_id, since_seq=since_seq, epoch=epoch, output=output, until_end=until_end
+        )
 
     async def unsubscribe(self, task_id: str) -> None:
         """End every subscription of this client to a task."""

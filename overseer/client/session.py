@@ -114,7 +114,7 @@ class ClientSession:
         """Hand the events of a task to a follower."""
         self._add(follower)
         if self._send is not None:
-            self._subscribe(follower)
+            self._begin(follower)
 
     def unfollow(self, follower: Follower) -> None:
         """Hand over nothing more; the last one that follows a task ends the subscription."""
@@ -138,9 +138,7 @@ class ClientSession:
         """There is a connection: resume what is followed, then ask what could not be asked before."""
         self._send = send
         for follower in [f for followers in self._followers.values() for f in followers]:
-            self._subscribe(follower)
-            if follower.until_end:
-                self._check_end(follower)
+            self._begin(follower)
         unsent, self._unsent = self._unsent, {}
         for request_id, payload in unsent.items():
             if request_id in self._pending:
@@ -275,6 +273,13 @@ class ClientSession:
     def _add(self, follower: Follower) -> None:
         self._followers.setdefault(follower.task_id, []).append(follower)
 
+    def _begin(self, follower: Follower) -> None:
+        self._subscribe(follower)
+        if (
+            follower.until_end
+        ):  # maybe it has ended already: the answer comes behind all that is sent again
+            self._check_end(follower)
+
     def _subscribe(self, follower: Follower) -> None:
         def answered(answer: Message | OverseerError) -> None:
             if isinstance(answer, RequestRefused):
@@ -308,8 +313,9 @@ class ClientSession:
             self.ask(Subscribe("", follower.task_id, snapshot=True), answered)
 
     def _end(self, follower: Follower) -> None:
-        self.unfollow(follower)
-        follower.ended(None)
+        if not follower.gone:  # two answers may say so
+            self.unfollow(follower)
+            follower.ended(None)
 
     def _sent(self, pending: _Pending) -> None:
         if pending.replayed is not None:

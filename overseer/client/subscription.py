@@ -114,6 +114,7 @@ class Subscription:
                         raise self._error
                     return
                 self._wanted = Deferred(self._unwanted)
+                self.follower.waiting_reader = self
                 await awaitable(self._wanted)
             waiting = self._waiting
             events = (
@@ -134,7 +135,7 @@ class Subscription:
             self._abandoned(self.follower)
 
     def _unwanted(self, _cancelled: Deferred[None]) -> None:
-        self._wanted = None
+        self._wanted = self.follower.waiting_reader = None
 
     def _take(self, events: list[Message]) -> None:
         if self._ended:
@@ -154,5 +155,6 @@ class Subscription:
 
     def _wake(self) -> None:
         wanted, self._wanted = self._wanted, None
+        self.follower.waiting_reader = None
         if wanted is not None:
             wanted.callback(None)

@@ -303,6 +303,17 @@ def test_an_exit_that_is_no_end() -> None:
     assert got[2:] == [again, exited(8), None]
 
 
+def test_following_a_task_that_has_ended_already() -> None:
+    """What can be replayed is told, then it ends: there is nothing to wait for."""
+    talk = Conversation()
+    got = talk.follow(since_seq=0, until_end=True)
+    talk.tell(talk.subscribed(1, 1, number=0), line(1), exited())
+    for number in (1, 2):
+        ended = Subscribed(talk.id_of("subscribe", number), "t", tasks=[info("stopped")])
+        talk.tell(ended)
+    assert got == [line(1), exited(), None]
+
+
 @pytest.mark.parametrize("end", [Errored("t", 7, 3, TS), Dequeued("t", "expired", TS)])
 def test_other_ends(end: Message) -> None:
     """Nobody need be asked."""
