@@ -115,7 +115,7 @@ class WebSocketLink(Protocol):
         """The connection is gone."""
         self._stop_timer()
         if not self.opened.called:
-            self._refuse(self._refusal("the server closed the connection"))
+            self._refuse(self._refusal(_words(reason)))
         elif self._frames is not None:
             self._frames = None
             self._receiver.lost(self._ending or _words(reason))

@@ -11,6 +11,7 @@ from twisted.internet.interfaces import (
     IAddress,
     IDelayedCall,
     IReactorTime,
+    ISSLTransport,
     ITCPTransport,
     ITransport,
 )
@@ -18,6 +19,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
 from twisted.web.server import Site
+from zope.interface import noLongerProvides
 
 from overseer.core.tokens import Role
 
@@ -76,6 +78,9 @@ class Connection(ProtocolWrapper):
         self.role = role
         self._clear_deadline()
         self._is_http = False
+        if ISSLTransport.providedBy(self):
+            # Autobahn asks whatever says so for its TLS channel, and knows no other than Twisted's own.
+            noLongerProvides(self, ISSLTransport)
 
     def _set_deadline(self, seconds: float) -> None:
         self._clear_deadline()

@@ -1,5 +1,6 @@
 """The client library against a real daemon, over every transport."""
 
+import datetime
 import functools
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -8,8 +9,12 @@ from typing import Any
 import pytest
 import pytest_twisted
 from conftest import DEADLINE, SHELL, Daemon
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.ssl import Certificate, optionsForClientTLS
 
 from overseer.client import (
     Client,
@@ -136,3 +141,37 @@ async def test_no_connection_comes_with_a_hint(
         await connect(daemon.url, token="0123456789abcdeg", reactor=reactor)
     async with await connect(daemon.url, token="0123456789abcdef", reactor=reactor) as client:
         assert (await client.list()).tasks == []
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """A private key and its certificate for localhost, in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    path = tmp_path / "localhost.pem"
+    pem = serialization.Encoding.PEM
+    secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    path.write_bytes(secret + certificate.public_bytes(pem))
+    return path
+
+
+@twisted
+async def test_tls(launch: Callable[..., Daemon], certificate: Path) -> None:
+    """Certificates of one's own can be trusted; one that nobody trusts is refused, and is the reason."""
+    listen = f"ssl:0:interface=127.0.0.1:privateKey={certificate}:certKey={certificate}"
+    daemon = launch(SHELL.replace("127.0.0.1:0", listen))
+    port = daemon.wait_for_log(r"listening on wss://127\.0\.0\.1:(\d+)/ws")[1]
+    url = f"wss://localhost:{port}/ws"
+    tls = optionsForClientTLS("localhost", Certificate.loadPEM(certificate.read_bytes()))
+    async with await connect(url, tls=tls, reactor=reactor) as client:
+        assert lines(await everything(client.run("sh", params=script("echo one")))) == ["one"]
+    with pytest.raises(ConnectionRefused, match="certificate verify failed"):
+        await connect(url, reactor=reactor)
