@@ -70,6 +70,9 @@ class PoolStory(RuleBasedStateMachine):
     def living(self) -> list[FakeWorker]:
         return [worker for worker in self.world.workers if worker.alive]
 
+    def waiting(self) -> set[str]:
+        return {item.ticket.task_id for item in self.world.supervisor.pools.info().queue_items}
+
     def note(self, request_id: str, task_id: str, refused: str) -> None:
         if refused == "not refused":
             self.accepted[request_id] = task_id
@@ -159,8 +162,10 @@ class PoolStory(RuleBasedStateMachine):
 
     @rule(action=st.sampled_from(POOLS))
     def purge(self, action: str | None) -> None:
-        depth = self.world.supervisor.pools.info(action).queue_depth
-        assert self.world.supervisor.purge(action) == depth
+        waiting = self.waiting()
+        if action is not None:
+            waiting = {task_id for task_id in waiting if ACTION_OF[task_id] == action}
+        assert self.world.supervisor.purge(action) == len(waiting)
 
     # ----------------------------------------------------------------------- what processes can do
 
@@ -230,7 +235,7 @@ class PoolStory(RuleBasedStateMachine):
 
     @invariant()
     def who_waits_is_listed_as_queued(self) -> None:
-        waiting = {item.ticket.task_id for item in self.world.supervisor.pools.info().queue_items}
+        waiting = self.waiting()
         states = self.world.states()
         listed = {task_id for task_id, state in states.items() if state == "queued"}
         living = {worker.task_id for worker in self.world.workers if worker.alive}
