@@ -15,6 +15,7 @@ from types import ModuleType
 import pytest
 from pages import DOCS, FENCE, PAGES, README
 
+from overseer.core.config.changes import NEEDS_RESTART
 from overseer.core.config.exec_driver import _PARAMETER, EXEC
 from overseer.core.config.kinds import Group, Kind, ListOf, MapOf
 from overseer.core.config.policies import _RETRY_KEYS, TASK_POOL
@@ -145,6 +146,14 @@ def anchors(page: Path) -> set[str]:
     text = FENCE.sub("", page.read_text(encoding="utf-8"))
     headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_what_needs_a_restart_is_told() -> None:
+    """operations.md names the keys that a reload leaves as they were."""
+    page = (DOCS / "operations.md").read_text(encoding="utf-8")
+    row = re.search(r"^\| (.*) \| after a restart;", page, re.MULTILINE)
+    assert row is not None
+    assert set(re.findall(r"`(\w+)`", row[1])) == NEEDS_RESTART
 
 
 def test_the_site_has_a_place_for_every_page() -> None:
