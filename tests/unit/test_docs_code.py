@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 import pytest
 from jsonschema import Draft202012Validator
-from pages import BLOCKS, ROOT, Block, checked
+from pages import BLOCKS, FENCE, PAGES, ROOT, Block, checked
 
 from overseer.cli import main as overseer_main
 from overseer.core.config import load_config
@@ -38,8 +38,8 @@ KINDS = {
     "sh": "calls commands that there are, with options that they have",
     "ini": "parses, and starts commands that there are",
     "nginx": "nothing: there is no nginx in the tests",
-    "js": "nothing: there is no JavaScript in the tests",
-    "html": "nothing: there is no browser in the tests",
+    "js": "names requests, messages and fields that there are",
+    "html": "names requests, messages and fields that there are",
     "mermaid": "nothing: it is generated",
     "{include}": "nothing: it belongs to the site",
     "{toctree}": "nothing: it belongs to the site",
@@ -47,7 +47,17 @@ KINDS = {
 }
 """What is asked of the blocks of each kind."""
 
-OTHER_PROGRAMS = {"cd", "export", "ffmpeg", "openssl", "pip", "printf", "systemctl", "useradd"}
+OTHER_PROGRAMS = {
+    "cd",
+    "export",
+    "ffmpeg",
+    "openssl",
+    "pip",
+    "printf",
+    "systemctl",
+    "useradd",
+    "websocketd",
+}
 """What may be called without a look at its arguments."""
 
 DRIVERS = built_in_drivers()
@@ -126,6 +136,16 @@ def test_examples_fit_the_protocol(arrow: str, text: str) -> None:
     kind = _MESSAGES[name]
     message = msgspec.json.decode(text, type=kind)
     assert list(value) == list(json.loads(msgspec.json.encode(message)))
+
+
+@by_name(checked("js", "html"))
+def test_web_pages_know_the_protocol(block: Block) -> None:
+    """There is no browser in the tests; what a page sends and looks at is there all the same."""
+    assert set(re.findall(r'\btype: "(\w+)"', block.text)) <= set(_REQUESTS)
+    told = re.findall(r'\b(?:case|message\.type ===) "(\w+)"', block.text)
+    assert set(told) <= set(_MESSAGES)
+    fields = {field.name for name in told for field in fields_of(_MESSAGES[name])}
+    assert set(re.findall(r"\bmessage\.(\w+)", block.text)) <= {"type", *fields}
 
 
 # --------------------------------------------------------------------------------------------- Python
@@ -239,6 +259,14 @@ CHECKS: dict[str, Callable[[list[str]], None]] = {
 def test_commands_are_there(block: Block) -> None:
     """Everything that a shell is told to call can be called so."""
     check_commands(block.text)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_in_the_text_are_there(page: Path) -> None:
+    """What a sentence or a table tells to call can be called, too."""
+    text = FENCE.sub("", page.read_text(encoding="utf-8"))
+    for command in re.findall(r"`((?:twistd )?overseer [^`]+)`", text):
+        check_commands(command.replace("\\|", "|"))
 
 
 @by_name(checked("ini"))
