@@ -4,8 +4,8 @@ A comment just before a block says what else holds for it:
 
 ``<!-- runs -->``
     It is run against a daemon, with the last configuration that the page shows before it, else with
-    examples/config.yaml. Where another block without a language follows, that is what it prints; ``…``
-    there stands for any text, and for any lines where it is a line of its own.
+    examples/config.yaml. Where a block of text follows, that is what it prints; ``…`` there stands for any
+    text, and for any lines where it is a line of its own.
 
 ``<!-- shown only: REASON -->``
     It is checked by nothing.

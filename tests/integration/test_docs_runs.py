@@ -58,22 +58,29 @@ class Reader:
             self.daemon.stop()
         self.configuration, self.daemon = text, None
 
+    def running(self) -> Daemon:
+        """Return the daemon, started if there is none yet."""
+        if self.daemon is None:
+            environment = {"OVERSEER_LISTEN": "127.0.0.1:0", "PATH": self.path}
+            self.daemon = self.launch(self.configuration, environment=environment)
+        return self.daemon
+
     def run(self, block: Block) -> str:
         """Run a block and return what it prints."""
         for name in re.findall(r"--config (\S+)", block.text):
             (self.folder / name).write_text(self.configuration)
-        if self.daemon is None:
-            self.daemon = self.launch(
-                self.configuration,
-                environment={"OVERSEER_LISTEN": "127.0.0.1:0", "PATH": self.path},
-            )
+        text, environment = block.text, {**os.environ, "PATH": self.path}
+        if block.kind == "sh" or ADDRESS in text:
+            daemon = self.running()
+            text = text.replace(ADDRESS, f"127.0.0.1:{daemon.port}")
+            environment["OVERSEER_URL"] = daemon.url
         file = self.folder / "block"
-        file.write_text(block.text.replace(ADDRESS, f"127.0.0.1:{self.daemon.port}"))
+        file.write_text(text)
         done = subprocess.run(
             [sys.executable, file] if block.kind == "python" else ["sh", "-eu", file],
             check=False,
             cwd=self.folder,
-            env={**os.environ, "PATH": self.path, "OVERSEER_URL": self.daemon.url},
+            env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -107,7 +114,7 @@ def test_what_a_page_shows_happens(
             reader.configure(block.text)
         elif block.runs:
             printed = reader.run(block)
-            if following.kind == "":
+            if following.kind in ("", "text"):
                 assert fits(following.text, printed), f"{block.name}\n{printed}"
 
 

@@ -49,6 +49,7 @@ KINDS = {
 
 OTHER_PROGRAMS = {
     "cd",
+    "docker",
     "export",
     "ffmpeg",
     "openssl",
@@ -202,7 +203,8 @@ def commands(text: str) -> Iterator[list[str]]:
 
 def check_commands(text: str) -> None:
     """Fail unless everything that a script calls can be called so."""
-    for program, *arguments in commands(text):
+    for words in commands(text):
+        program, *arguments = words[1:] if words[0] == "sudo" else words
         name = Path(program).name
         assert name in CHECKS or name in OTHER_PROGRAMS, f"{name}: in neither of both lists"
         CHECKS.get(name, lambda _: None)(arguments)
@@ -223,9 +225,10 @@ def _twistd(arguments: list[str]) -> None:
 
 
 def _make(arguments: list[str]) -> None:
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    folder = arguments[arguments.index("-C") + 1] if "-C" in arguments else "."
+    makefile = (ROOT / folder / "Makefile").read_text(encoding="utf-8")
     for word in arguments:
-        if "=" not in word:
+        if word not in ("-C", folder) and "=" not in word:
             assert re.search(rf"^{re.escape(word)}:", makefile, re.MULTILINE), f"make {word}"
 
 
@@ -288,6 +291,7 @@ def test_units_start_what_is_there(block: Block) -> None:
         "overseer chekc",
         "twistd overseer --confg F",
         "make runn",
+        "sudo make -C docker bild",
         "overseer schema > F && overseer --confg F",
         ".venv/bin/python examples/clientt.py",
         "curl -s 'http://127.0.0.1:8080/histery?limit=2'",
