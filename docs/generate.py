@@ -23,6 +23,8 @@ if __name__ == "__main__":
 from msgspec import Struct
 
 from overseer import listeners, session, webhooks, websocket
+from overseer._version import __version__
+from overseer.cli import manual
 from overseer.cli.help import ENVIRONMENT
 from overseer.core import webhooks as webhook_rules
 from overseer.core.config import exec_driver, policies, table
@@ -354,6 +356,11 @@ def environment() -> str:
     return f"```text\n{ENVIRONMENT}```\n"
 
 
+def exit_statuses() -> str:
+    """Return the table of the exit statuses of the commands."""
+    return _table(("status", "meaning"), manual.statuses())
+
+
 def template_functions() -> str:
     """Return the table of the functions that templates can call."""
     if FUNCTIONS.keys() != TEMPLATE_FUNCTIONS.keys():
@@ -482,6 +489,9 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "fixed-values": fixed_values,
     "states": states,
     "modules": modules,
+    "commands": manual.commands_markdown,
+    "shared-options": manual.shared_options_markdown,
+    "exit-statuses": exit_statuses,
 }
 
 
@@ -500,8 +510,14 @@ def filled(page: str) -> str:
 
 
 def pages() -> list[Path]:
-    """Return the pages of this folder."""
-    return sorted(DOCS.glob("*.md"))
+    """Return the pages of this folder, the man page among them, which is generated as a whole."""
+    return sorted([*DOCS.glob("*.md"), *DOCS.glob("*.1")])
+
+
+def _renewed(page: Path) -> str:
+    if page.suffix == ".1":
+        return manual.manual_page(__version__)
+    return filled(page.read_text(encoding="utf-8"))
 
 
 def difference(page: Path) -> str:
@@ -510,7 +526,7 @@ def difference(page: Path) -> str:
     name = page.name
     changes = difflib.unified_diff(
         present.splitlines(keepends=True),
-        filled(present).splitlines(keepends=True),
+        _renewed(page).splitlines(keepends=True),
         f"{name} (as it is)",
         f"{name} (as the code says)",
     )
@@ -531,7 +547,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.check:
             print(changes, end="")
         else:
-            page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")
+            page.write_text(_renewed(page), encoding="utf-8")
             print(f"updated {page.name}")
     return 1 if options.check and out_of_date else 0
 

@@ -119,7 +119,13 @@ def test_only_the_program_takes_the_global_reactor() -> None:
         and node.module == "twisted.internet"
         and any(alias.name == "reactor" for alias in node.names)
     }
-    assert takers == {"tap.py", "cli/run.py", "client/connect.py", "service.py"}
+    assert takers == {
+        "tap.py",
+        "cli/conversation.py",
+        "cli/serve.py",
+        "client/connect.py",
+        "service.py",
+    }
 
 
 def test_tests_never_sleep() -> None:

@@ -10,6 +10,7 @@ from overseer.client.connect import connect
 from overseer.client.errors import (
     ConnectionLost,
     ConnectionRefused,
+    Forbidden,
     OverseerError,
     RequestRefused,
     RequestTimeout,
@@ -21,6 +22,7 @@ __all__ = [
     "Client",
     "ConnectionLost",
     "ConnectionRefused",
+    "Forbidden",
     "OverseerError",
     "RequestRefused",
     "RequestTimeout",

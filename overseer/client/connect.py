@@ -33,19 +33,26 @@ async def connect(
     :raises ValueError: when that is no address.
     :raises ConnectionRefused: when there is no connection now; with a hint why.
     """
-    where = parse_address(address)
     if reactor is None:
         from twisted.internet import reactor  # noqa: PLC0415  # importing it chooses which one it is
-    dial: Dial
-    if isinstance(where, StdioAddress):
-        from overseer.client.stdio import dial_stdio  # noqa: PLC0415  # one transport is enough
-
-        dial = partial(dial_stdio, reactor, where)
+    dial = dialer(address, reactor, token=token, tls=tls)
+    if isinstance(parse_address(address), StdioAddress):
         reconnect = False
-    else:
-        from overseer.client.websocket import dial_websocket  # noqa: PLC0415  # one transport is enough
-
-        dial = partial(dial_websocket, reactor, where, token=token, tls=tls)
     client = Client(reactor, dial, timeout=timeout, reconnect=reconnect)
     await awaitable(Deferred.fromCoroutine(client.connect()))
     return client
+
+
+def dialer(address: str, reactor: Any, *, token: str | None = None, tls: Any = None) -> Dial:
+    """Return what makes a bare connection, as :func:`connect` does.
+
+    :raises ValueError: when that is no address.
+    """
+    where = parse_address(address)
+    if isinstance(where, StdioAddress):
+        from overseer.client.stdio import dial_stdio  # noqa: PLC0415  # one transport is enough
+
+        return partial(dial_stdio, reactor, where)
+    from overseer.client.websocket import dial_websocket  # noqa: PLC0415  # one transport is enough
+
+    return partial(dial_websocket, reactor, where, token=token, tls=tls)

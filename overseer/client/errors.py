@@ -39,6 +39,13 @@ class ConnectionRefused(OverseerError):
         self.permanent = permanent
 
 
+class Forbidden(ConnectionRefused):
+    """The server lets nobody in from this address."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason, permanent=True)
+
+
 class Unauthorized(ConnectionRefused):
     """The server wants a token, or another one."""
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import attrs
 import msgspec
 
-from overseer.client.errors import ConnectionRefused, Unauthorized
+from overseer.client.errors import ConnectionRefused, Forbidden, Unauthorized
 from overseer.core.access import SUBPROTOCOL
 
 HEAD_LIMIT = 64 * 1024
@@ -15,6 +15,7 @@ HEAD_LIMIT = 64 * 1024
 _ACCEPT_SUFFIX = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _SWITCHING = 101
 _UNAUTHORIZED = 401
+_FORBIDDEN = 403
 _NOT_NOW = frozenset({429, 500, 502, 503, 504})
 
 
@@ -69,6 +70,8 @@ def refusal(answer: Answer, body: bytes, *, token_given: bool) -> ConnectionRefu
     if answer.status == _UNAUTHORIZED:
         hint = "the token is not one of auth.tokens" if token_given else "it wants a token"
         return Unauthorized(f"{told} ({hint})")
+    if answer.status == _FORBIDDEN:
+        return Forbidden(told)
     return ConnectionRefused(told, permanent=answer.status not in _NOT_NOW)
 
 

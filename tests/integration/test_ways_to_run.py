@@ -432,7 +432,7 @@ def test_descriptor_limit(run: Run, tmp_path: Path) -> None:
 
 def test_nothing_warns_while_starting(run: Run) -> None:
     """A Python that makes errors of warnings can import the program and its plugin."""
-    code = "import overseer.cli.run, overseer.tap, twisted.plugins.overseer_plugin"
+    code = "import overseer.cli.serve, overseer.tap, twisted.plugins.overseer_plugin"
     assert result(run, sys.executable, "-W", "error", "-c", code) == (0, "")
 
 

@@ -5,7 +5,7 @@ of them are written.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 
@@ -100,6 +100,8 @@ _RETRY_KEYS = Group(
 @attrs.frozen
 class _Retry(Kind):
     """A group of retry keys, or ``false`` for none at all."""
+
+    group: ClassVar[Group] = _RETRY_KEYS
 
     def read(self, section: Section, report: Report) -> Any:
         """Return the keys that are written, or False."""

@@ -13,7 +13,7 @@ from overseer.listeners import ListenError
 from overseer.program import ConfigFileError, Program, complain, read_config
 
 
-def run(config_path: str | None, log_format: str) -> int:
+def serve(config_path: str | None, log_format: str) -> int:
     """Run the daemon until a signal ends it; return the exit status."""
     globalLogBeginner.beginLoggingTo(
         [OBSERVERS[log_format](sys.stderr)], redirectStandardIO=False, discardBuffer=True

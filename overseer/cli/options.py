@@ -1,0 +1,139 @@
+"""What many commands have in common: where the daemon is, how to print, and what values look like."""
+
+import functools
+import time
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+import click
+
+from overseer.cli.lean import lean_imports
+
+DEFAULT_URL = "ws://127.0.0.1:8080/ws"
+
+_URL = click.option(
+    "--url",
+    envvar="OVERSEER_URL",
+    default=DEFAULT_URL,
+    metavar="URL",
+    help=f"The daemon: ws://HOST:PORT/ws, wss://… or unix:/PATH; {DEFAULT_URL} by default.",
+)
+_TOKEN = click.option(
+    "--token",
+    envvar="OVERSEER_TOKEN",
+    metavar="TOKEN",
+    help="A token of the daemon's; better in OVERSEER_TOKEN, which no list of processes shows.",
+)
+_JSON = click.option(
+    "--json", "as_json", is_flag=True, help="Print what the daemon says as JSON, for programs."
+)
+_FAIL_WITH = click.option(
+    "--fail-with",
+    type=click.IntRange(1, 255),
+    metavar="STATUS",
+    help="The exit status when it is not the task that failed; else 1 to 9, by the reason.",
+)
+
+
+def talks(
+    place: str, *, name: str | None = None, ends_as_task: bool = False, connects: bool = True
+) -> Callable[[Callable[..., Any]], click.Command]:
+    """Make a command of a declaration: its options and its help stand there, what it does at ``place``.
+
+    That is a coroutine of a module here, as in ``tasks.stop``, which is given a connected client, ``as_json``
+    and the options. It and all that it needs are imported only when the command runs.
+
+    :param name: of the command, where its declaration cannot be called so.
+    :param ends_as_task: its exit status is that of a task.
+    :param connects: ``False``: it is given ``url`` and ``token``, and connects by itself.
+    """
+
+    def decorate(declaration: Callable[..., Any]) -> click.Command:
+        def command(url: str, token: str | None, **options: Any) -> int:
+            from overseer.cli.exit_status import CommandError  # noqa: PLC0415
+
+            fail_with = options.pop("fail_with", None)
+            module, _, function = place.rpartition(".")
+            with lean_imports(tls=url.startswith("wss:")):
+                conversation = import_module("overseer.cli.conversation")
+            body = getattr(import_module(f"overseer.cli.{module}"), function)
+            status: int
+            try:
+                if connects:
+                    status = conversation.converse(url, token, functools.partial(body, **options))
+                else:
+                    status = conversation.run_reactor(body(url, token, **options))
+            except CommandError as error:
+                if fail_with is not None:
+                    error.status = fail_with
+                raise
+            return status
+
+        functools.update_wrapper(command, declaration)
+        shared = _URL(_TOKEN(_JSON(command)))
+        return click.command(name)(_FAIL_WITH(shared) if ends_as_task else shared)
+
+    return decorate
+
+
+class Parameter(click.ParamType[tuple[str, str]]):
+    """``name=value``; comes out as a pair."""
+
+    name = "NAME=VALUE"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, str]:
+        """Return name and value."""
+        name, equals, text = str(value).partition("=")
+        if not (name and equals):
+            self.fail(f'expected NAME=VALUE, got "{value}"', param, ctx)
+        return name, text
+
+
+class Duration(click.ParamType[float]):
+    """A duration as Go writes it, or a number of seconds; comes out as seconds."""
+
+    name = "DURATION"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return the seconds."""
+        from overseer.core.durations import parse_duration  # noqa: PLC0415  # only where one is given
+
+        text = str(value)
+        try:
+            seconds = parse_duration(f"{text}s" if text.replace(".", "", 1).isdecimal() else text)
+        except ValueError:
+            seconds = -1
+        if seconds < 0:
+            self.fail(f'expected a duration as in 10s, 5m or 1h30m, got "{text}"', param, ctx)
+        return seconds
+
+
+class Moment(click.ParamType[int]):
+    """An instant, RFC 3339, or so long ago; comes out as microseconds since the epoch."""
+
+    name = "WHEN"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the microseconds."""
+        from overseer.core.durations import parse_duration  # noqa: PLC0415  # only where one is given
+        from overseer.core.timestamps import parse_timestamp  # noqa: PLC0415  # see above
+
+        text = str(value)
+        try:
+            return parse_timestamp(text)
+        except ValueError:
+            pass
+        try:
+            return int((time.time() - parse_duration(text)) * 1_000_000)
+        except ValueError:
+            self.fail(f'expected 10m, 1h30m or 2026-11-22T22:07:47Z, got "{text}"', param, ctx)
+
+
+PARAMETER = Parameter()
+DURATION = Duration()
+MOMENT = Moment()

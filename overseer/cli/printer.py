@@ -1,0 +1,106 @@
+"""Prints the events of a task as they come: each stream to its own, as many lines as possible in one write."""
+
+import sys
+from collections.abc import Mapping
+from itertools import groupby
+from operator import attrgetter
+from typing import BinaryIO, cast
+
+import msgspec
+
+from overseer.cli.terminal import notice
+from overseer.core.process import Stream
+from overseer.protocol.messages import (
+    Exited,
+    Lagged,
+    Message,
+    Output,
+    Queued,
+    Restarting,
+)
+
+_stream = attrgetter("stream")
+_data = attrgetter("data")
+_partial = attrgetter("partial")
+
+
+class Printer:
+    """Prints events: stdout to stdout, stderr to stderr, and for a person what else happens.
+
+    :param timestamps: whether every line begins with its time.
+    :param as_json: print all events as JSON, one a line.
+    :param only: the one stream that is printed.
+    :param outputs: where the streams go; stdout and stderr unless given.
+    """
+
+    def __init__(
+        self,
+        *,
+        timestamps: bool = False,
+        as_json: bool = False,
+        only: Stream | None = None,
+        outputs: Mapping[Stream, BinaryIO] | None = None,
+    ) -> None:
+        self._timestamps = timestamps
+        self._as_json = as_json
+        self._only = only
+        self._outputs = outputs or {"stdout": sys.stdout.buffer, "stderr": sys.stderr.buffer}
+        self._encode = msgspec.json.Encoder().encode
+        # Whether the last line of a stream goes on.
+        self._within: dict[str, bool] = {}
+
+    def print(self, events: list[Message]) -> None:
+        """Print events.
+
+        :raises BrokenPipeError: when nobody reads them any more.
+        """
+        for kind, group in groupby(events, type):
+            if kind is Output:
+                self._lines(cast("list[Output]", list(group)))
+            else:
+                for event in group:
+                    self._event(event)
+
+    def _lines(self, lines: list[Output]) -> None:
+        for name, group in groupby(lines, _stream):
+            if self._only not in (None, name):
+                continue
+            some = list(group)
+            if self._as_json:
+                self._write("stdout", b"\n".join([*map(self._encode, some), b""]))
+            elif self._timestamps or any(map(_partial, some)):
+                self._write(name, "".join(self._pieces(name, some)).encode())
+            else:
+                self._within[name] = False
+                self._write(name, "\n".join([*map(_data, some), ""]).encode())
+
+    def _pieces(self, name: Stream, lines: list[Output]) -> list[str]:
+        pieces = []
+        for line in lines:
+            if self._timestamps and not self._within.get(name):
+                pieces.append(f"{line.ts} ")
+            pieces.append(line.data)
+            self._within[name] = line.partial
+            if not line.partial:
+                pieces.append("\n")
+        return pieces
+
+    def _event(self, event: Message) -> None:
+        if self._as_json:
+            self._write("stdout", self._encode(event) + b"\n")
+            return
+        match event:
+            case Lagged():
+                text = f"overseer: {event.dropped} lines are lost: this reader was too slow\n"
+                self._write("stderr", text.encode())
+            case Queued():
+                notice(f"the task waits in the queue, position {event.position}")
+            case Restarting():
+                notice(f"it starts again in {event.restart_delay}")
+            case Exited(reason=reason) if reason is not None:
+                notice(f"it was ended: {reason}")
+
+    def _write(self, name: Stream, data: bytes) -> None:
+        output = self._outputs[name]
+        output.write(data)
+        output.flush()

@@ -1,0 +1,91 @@
+"""What stands on the command line: the options of the daemon, and every command by its section."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import click
+
+from overseer._version import __version__
+from overseer.cli import commands, daemon
+from overseer.cli.help import CLIENT_ENVIRONMENT, ENVIRONMENT
+
+SECTIONS: Mapping[str, tuple[click.Command, ...]] = MappingProxyType(
+    {
+        "Tasks": (
+            commands.run,
+            commands.start,
+            commands.stop,
+            commands.restart,
+            commands.reset,
+            commands.input,
+            commands.signal,
+            commands.wait,
+        ),
+        "Looking": (
+            commands.ls,
+            commands.show,
+            commands.logs,
+            commands.history,
+            commands.actions,
+            commands.metrics,
+            commands.top,
+        ),
+        "Pools": (commands.pools, commands.pool, commands.purge),
+        "The daemon": (daemon.init, daemon.check, daemon.doctor, daemon.schema),
+        "More": (daemon.completion, commands.raw),
+    }
+)
+"""The commands as ``--help`` and the manual order them."""
+
+
+class _Sections(click.Group):
+    """A group whose help shows its commands in sections."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands, each with its first sentence."""
+        for title, members in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl(
+                    [(str(command.name), command.get_short_help_str(100)) for command in members]
+                )
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the environment variables as they stand."""
+        formatter.write(f"\n{CLIENT_ENVIRONMENT}\n{ENVIRONMENT}")
+
+
+@click.group(
+    cls=_Sections,
+    commands=[command for members in SECTIONS.values() for command in members],
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@daemon.config_option
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    help="What the daemon logs to stderr: lines of text, or of JSON.",
+)
+@click.option(
+    "--list-handlers",
+    "-list-handlers",
+    is_flag=True,
+    help="Print the registered driver types, one a line.",
+)
+@click.version_option(__version__, "--version", "-version", message="overseer %(version)s")
+@click.pass_context
+def overseer(
+    context: click.Context, config: str | None, log_format: str, list_handlers: bool
+) -> int | None:
+    """Start processes for WebSocket clients and stream what they print.
+
+    Without a command the daemon runs in the foreground; every command but those about the daemon itself
+    talks to one that runs.
+    """
+    context.obj = config
+    if context.invoked_subcommand is not None:
+        return None
+    if list_handlers:
+        return daemon.list_handlers()
+    return daemon.serve(config, log_format)

@@ -1,0 +1,423 @@
+"""The commands that talk to a daemon, against one that runs: what they print, and how they end."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
+
+import attrs
+import pytest
+import pytest_twisted
+from conftest import DEADLINE, Client, Daemon, eventually
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import blockingCallFromThread, deferToThread
+from twisted.python.failure import Failure
+
+from overseer.cli import conversation, main
+from overseer.cli.exit_status import ExitStatus
+
+TOKEN = "0123456789abcdef0123"
+CONFIG = f"""
+listen: ["127.0.0.1:0", "unix:overseer.sock"]
+db: history.db
+auth: {{tokens: [{{token: {TOKEN}, role: admin}}]}}
+actions:
+  sh:
+    type: exec
+    config:
+      entrypoint: sh
+      command: ["-c", "[[.script]]"]
+      stdin: pipe
+      parameters: {{script: {{}}}}
+  echo:
+    type: exec
+    description: Prints something
+    config:
+      entrypoint: echo
+      command: ["[[.message]]"]
+      parameters: {{message: {{default: hello}}, loud: {{default: "no"}}}}
+  seq:
+    type: exec
+    config: {{entrypoint: seq, command: ["[[.n]]"], parameters: {{n: {{}}}}}}
+  lazy:
+    type: exec
+    task_pool: {{size: 1, queue_size: 5}}
+    config: {{entrypoint: sleep, command: ["1000"]}}
+"""
+
+Run = Callable[..., Coroutine[Any, Any, "Done"]]
+RunAlone = Callable[..., "Done"]
+ensure_deferred = pytest_twisted.ensureDeferred
+
+
+@pytest.fixture(scope="module")
+def daemon(launch_shared: Callable[..., Daemon]) -> Daemon:
+    """One daemon for all tests here."""
+    return launch_shared(CONFIG)
+
+
+@pytest.fixture
+def client(daemon: Daemon) -> Iterator[Client]:
+    """A client of the same daemon, to arrange things with."""
+    with daemon.client(additional_headers={"Authorization": f"Bearer {TOKEN}"}) as client:
+        yield client
+
+
+def variables(daemon: Daemon, **others: str) -> dict[str, str]:
+    clean = {name: text for name, text in os.environ.items() if not name.startswith("OVERSEER_")}
+    return {**clean, "OVERSEER_URL": daemon.url, "OVERSEER_TOKEN": TOKEN, **others}
+
+
+@attrs.frozen
+class Done:
+    """How a command has ended, and what it has printed."""
+
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def run(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Run]:
+    """Run a command to its end, in this process: to start Python anew each time would take minutes."""
+    monkeypatch.chdir(daemon.folder)
+    monkeypatch.setattr(conversation, "outcome", outcome)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    async def run(*words: str, stdin: str = "", **environment: str) -> Done:
+        for name, value in variables(daemon, **environment).items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+        status: int = await deferToThread(main, words)
+        captured = capsys.readouterr()
+        return Done(status, captured.out, captured.err)
+
+    yield run
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+def outcome(whole: Coroutine[Any, Any, int]) -> int | Failure:
+    """Do what :func:`conversation.outcome` does, where the reactor runs already."""
+    from twisted.internet import reactor
+
+    try:
+        result: int = blockingCallFromThread(reactor, Deferred.fromCoroutine, whole)
+    except Exception:
+        return Failure()
+    return result
+
+
+@pytest.fixture
+def run_alone(daemon: Daemon) -> RunAlone:
+    """Run a command to its end, in a process of its own."""
+
+    def run(*words: str, stdin: str = "", **environment: str) -> Done:
+        done = subprocess.run(
+            [sys.executable, "-m", "overseer", *words],
+            cwd=daemon.folder,
+            env=variables(daemon, **environment),
+            input=stdin,
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE,
+        )
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+@pytest.fixture
+def begin(daemon: Daemon) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
+    """Start a command that goes on."""
+    running: list[subprocess.Popen[str]] = []
+
+    def begin(*words: str) -> "subprocess.Popen[str]":
+        process = subprocess.Popen(
+            [sys.executable, "-m", "overseer", *words],
+            env=variables(daemon),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        running.append(process)
+        return process
+
+    yield begin
+    for process in running:
+        process.kill()
+        process.communicate()
+
+
+def state(client: Client, task_id: str) -> str | None:
+    tasks = client.ask(type="list")["tasks"]
+    return next((task["state"] for task in tasks if task["task_id"] == task_id), None)
+
+
+def test_run_is_as_the_program_itself(run_alone: RunAlone) -> None:
+    """Streams stay apart, and the exit status is the program's."""
+    done = run_alone("run", "sh", "-p", "script=echo out; echo err >&2; exit 42")
+    assert (done.status, done.out, done.err) == (42, "out\n", "err\n")
+    done = run_alone("run", "sh", "-p", "script=kill -KILL $$")
+    assert (done.status, done.out, done.err) == (128 + signal.SIGKILL, "", "")
+
+
+@ensure_deferred
+async def test_a_misspelt_parameter_is_told(run: Run) -> None:
+    """The daemon would take it without a word."""
+    done = await run("run", "echo", "-p", "mesage=hi")
+    assert (done.status, done.out) == (0, "hello\n")
+    assert done.err == 'overseer: echo has no parameter "mesage", did you mean "message"?\n'
+
+
+def test_run_loses_nothing(run_alone: RunAlone) -> None:
+    """A hundred thousand lines, byte by byte."""
+    done = run_alone("run", "seq", "-p", "n=100000")
+    assert done.status == 0
+    assert done.out == "".join(f"{number}\n" for number in range(1, 100001))
+
+
+@ensure_deferred
+async def test_run_with_times_and_as_json(run: Run) -> None:
+    done = await run("run", "echo", "-t")
+    assert done.out[4:5] + done.out[27:] == "-Z hello\n".replace("Z", "Z", 1)[0] + done.out[27:]
+    done = await run("run", "echo", "--json")
+    events = [json.loads(line) for line in done.out.splitlines()]
+    assert [event["type"] for event in events] == ["started", "output", "exited"]
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_ctrl_c_stops_the_task(
+    begin: Callable[..., "subprocess.Popen[str]"], client: Client, times: int
+) -> None:
+    """And the command ends as the task does; a second one does not wait for its grace."""
+    task_id = f"interrupted-{times}"
+    trap = "trap 'echo bye; exit 7' TERM" if times == 1 else "trap 'echo no' TERM"
+    script = f"{trap}; echo ready; while :; do sleep 0.01; done"
+    process = begin("run", "sh", "--id", task_id, "-p", f"script={script}")
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGINT)
+    assert process.stdout.readline() == ("bye\n" if times == 1 else "no\n")
+    if times == 2:
+        process.send_signal(signal.SIGINT)
+    assert process.wait(DEADLINE) == (7 if times == 1 else 128 + signal.SIGKILL)
+    assert state(client, task_id) == "stopped"
+
+
+def test_a_closed_pipe_stops_the_task(daemon: Daemon, client: Client) -> None:
+    """As it would end the program itself."""
+    command = f"{sys.executable} -m overseer run sh --id piped -p script=yes"
+    done = subprocess.run(
+        ["bash", "-c", f"{command} | head -n 2; echo ${{PIPESTATUS[0]}}"],
+        env=variables(daemon),
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        check=True,
+    )
+    assert (done.stdout, done.stderr) == ("y\ny\n141\n", "")
+    eventually(lambda: state(client, "piped") == "stopped")
+
+
+@ensure_deferred
+async def test_the_life_of_a_task(run: Run, client: Client) -> None:
+    """start, ls, show, logs, restart, stop: ids go to stdout, and prefixes of them are enough."""
+    script = "echo one; echo two >&2; exec sleep 1000"
+    done = await run("start", "sh", "--id", "lifelong", "-p", f"script={script}")
+    assert (done.status, done.out, done.err) == (0, "lifelong\n", "")
+    eventually(lambda: client.ask(type="metrics", task_id="lifelong")["task"]["output_lines"] == 2)
+    heads, *rows = (
+        line.split("\t") for line in (await run("ls", "--state", "active")).out.splitlines()
+    )
+    row = dict(zip(heads, next(row for row in rows if row[0] == "lifelong"), strict=True))
+    assert row["ACTION"] == "sh"
+    assert row["STATE"] == "active"
+    assert row["PARAMETERS"] == f"script={script}"
+    shown = json.loads((await run("show", "life", "--json")).out)
+    assert shown["task_id"] == "lifelong"
+    assert shown["output_lines"] == 2
+    done = await run("logs", "life")
+    assert (done.status, done.out, done.err) == (0, "one\n", "two\n")
+    assert (await run("logs", "life", "--stderr")).err == "two\n"
+    assert (await run("logs", "life", "-n", "1")).out == ""
+    assert (await run("restart", "life")).out == "lifelong\n"
+    assert (await run("stop", "life")).out == "lifelong\n"
+    assert state(client, "lifelong") == "stopped"
+    assert (await run("wait", "life")).status == 128 + signal.SIGTERM
+
+
+@ensure_deferred
+async def test_logs_follow_to_the_end(
+    begin: Callable[..., "subprocess.Popen[str]"], run: Run, client: Client
+) -> None:
+    """From the last lines on, and with the exit status of the task."""
+    script = "for i in 1 2 3; do echo $i; done; read more; echo $more; exit 5"
+    client.start(task_id="followed", params={"script": script})
+    client.until(lambda message: message.get("data") == "3")
+    process = begin("logs", "-f", "-n", "2", "followed")
+    assert process.stdout is not None
+    assert process.stdout.readline() == "2\n"
+    assert (await run("input", "followed", "four")).status == 0
+    assert process.stdout.read() == "3\nfour\n"
+    assert process.wait(DEADLINE) == 5
+    assert (await run("logs", "followed")).status == 5
+
+
+@ensure_deferred
+async def test_input_from_stdin_and_signals(
+    begin: Callable[..., "subprocess.Popen[str]"], run: Run, run_alone: RunAlone, client: Client
+) -> None:
+    client.start(task_id="reader", params={"script": "trap 'exit 3' USR1; wc -l; echo $?; read x"})
+    client.start(
+        task_id="signalled",
+        params={"script": "trap 'exit 3' USR1; echo up; while :; do sleep 0.01; done"},
+    )
+    client.until(lambda message: message.get("data") == "up")
+    assert run_alone("input", "reader", stdin="line\n" * 100_000).status == 0
+    assert (await run("input", "reader", "--eof")).status == 0
+    client.until(lambda message: message.get("data") == "100000")
+    process = begin("wait", "signalled")
+    assert (await run("signal", "USR1", "signalled")).status == 0
+    assert process.wait(DEADLINE) == 3
+
+
+@ensure_deferred
+async def test_wait_no_longer_than_told(run: Run, client: Client) -> None:
+    client.start(task_id="endless", params={"script": "exec sleep 1000"})
+    done = await run("wait", "endless", "--timeout", "0.1")
+    assert done.status == ExitStatus.TIMED_OUT
+    assert (await run("wait", "endless", "--timeout", "0.1", "--fail-with", "125")).status == 125
+    client.ask(type="stop", task_id="endless", ack=True)
+
+
+@ensure_deferred
+async def test_pools(run: Run, client: Client) -> None:
+    """A full one queues; its limits change at once, its queue can be emptied."""
+    for number in range(3):
+        assert (await run("start", "lazy", "--id", f"lazy-{number}")).status == 0
+    rows = [line.split("\t") for line in (await run("pools")).out.splitlines()]
+    assert ["lazy", "1", "1", "2"] in rows
+    changed = await run("pool", "set", "lazy", "--size", "2", "--json")
+    assert json.loads(changed.out)["limit"] == 2
+    assert (await run("purge", "lazy")).out == "1 tasks wait no more\n"
+    done = await run("stop", "lazy-0", "lazy-1")
+    assert done.out == "lazy-0\nlazy-1\n"
+
+
+@ensure_deferred
+async def test_what_there_is(run: Run) -> None:
+    """actions, history, metrics, top."""
+    lines = (await run("actions")).out.splitlines()
+    assert "echo\texec\tmessage=hello loud=no\tPrints something" in lines
+    assert "seq\texec\tn*\t" in lines
+    assert (await run("run", "echo", "--id", "remembered")).status == 0
+    (told,) = json.loads((await run("history", "remembered", "--json")).out)
+    assert (told["state"], told["exit_code"]) == ("exited", 0)
+    assert "remembered\t1\techo\texited\t0" in (await run("history", "remembered")).out
+    assert (
+        json.loads((await run("metrics", "--action", "echo", "--json")).out)["tasks_started"] >= 1
+    )
+    assert (
+        json.loads((await run("top", "--once", "--json", "--interval", "0.1")).out)["tasks"] == []
+    )
+
+
+@ensure_deferred
+async def test_raw(run: Run) -> None:
+    """Requests as they stand, answers as they come."""
+    done = await run("raw", '{"type": "pool_info", "id": "mine"}', '{"type": "nonsense"}')
+    answers = [json.loads(line) for line in done.out.splitlines()]
+    assert [(one["type"], one["id"]) for one in answers] == [("pool_info", "mine"), ("error", "2")]
+    done = await run("raw", stdin='{"type": "start", "action": "echo", "task_id": "raw"}\n')
+    assert "started" in done.out
+    assert (await run("raw", "nonsense")).status == ExitStatus.USAGE
+
+
+@ensure_deferred
+async def test_over_a_unix_socket(run: Run, daemon: Daemon) -> None:
+    """Without a token: the file mode says who may."""
+    done = await run("run", "echo", OVERSEER_URL="unix:overseer.sock", OVERSEER_TOKEN="")
+    assert (done.status, done.out) == (0, "hello\n")
+
+
+FAILURES: list[tuple[list[str], dict[str, str], ExitStatus, str]] = [
+    (
+        ["ls"],
+        {"OVERSEER_URL": "ws://127.0.0.1:1/ws"},
+        ExitStatus.UNREACHABLE,
+        "is the overseer running?",
+    ),
+    (["run", "echo"], {"OVERSEER_URL": "unix:/nowhere"}, ExitStatus.UNREACHABLE, "no such socket"),
+    (["ls"], {"OVERSEER_URL": "http://x"}, ExitStatus.USAGE, "expected ws://"),
+    (["ls"], {"OVERSEER_TOKEN": ""}, ExitStatus.DENIED, "set OVERSEER_TOKEN"),
+    (["ls"], {"OVERSEER_TOKEN": "x" * 20}, ExitStatus.DENIED, "set OVERSEER_TOKEN"),
+    (["run", "ecko"], {}, ExitStatus.NO_ACTION, 'did you mean "echo"?'),
+    (["purge", "ecko"], {}, ExitStatus.NO_ACTION, 'did you mean "echo"?'),
+    (["logs", "nobody"], {}, ExitStatus.NO_TASK, "`overseer ls`"),
+    (["run", "seq"], {}, ExitStatus.REFUSED, "n"),
+    (["start", "echo", "-p", "message"], {}, ExitStatus.USAGE, "expected NAME=VALUE"),
+    (["stop"], {}, ExitStatus.USAGE, "--all"),
+    (["strat", "echo"], {}, ExitStatus.USAGE, "start"),
+]
+
+
+@pytest.mark.parametrize(
+    ("words", "environment", "status", "words_told"),
+    FAILURES,
+    ids=[" ".join(f[0]) + str(n) for n, f in enumerate(FAILURES)],
+)
+@ensure_deferred
+async def test_what_goes_wrong_is_one_line(
+    run: Run, words: list[str], environment: dict[str, str], status: ExitStatus, words_told: str
+) -> None:
+    """That says what to do, and a status that says what it was."""
+    done = await run(*words, **environment)
+    assert done.status == status, done.err
+    assert done.out == ""
+    assert done.err.startswith("overseer: ")
+    assert done.err.count("\n") == 1
+    assert words_told in done.err
+
+
+def test_a_daemon_that_ends(
+    launch_shared: Callable[..., Daemon], begin: Callable[..., "subprocess.Popen[str]"]
+) -> None:
+    """run tells how the task ended, though the daemon is gone then."""
+    other = launch_shared(
+        CONFIG.replace('"127.0.0.1:0", "unix:overseer.sock"', '"127.0.0.1:0"').replace(
+            "history.db", "other.db"
+        )
+    )
+    process = begin("run", "sh", "-p", "script=echo up; exec sleep 1000", "--url", other.url)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "up\n"
+    other.stop()
+    assert process.wait(DEADLINE) == 128 + signal.SIGTERM
+
+
+def test_a_daemon_that_is_down_is_told_at_once(run_alone: RunAlone) -> None:
+    """By a command of its own, from the start of Python on."""
+    begun = time.monotonic()
+    done = run_alone("ls", OVERSEER_URL="ws://127.0.0.1:1/ws")
+    assert (done.status, done.out) == (ExitStatus.UNREACHABLE, "")
+    assert done.err.startswith("overseer: ws://127.0.0.1:1/ws: nobody listens there")
+    assert time.monotonic() - begun < DEADLINE / 4
+
+
+def test_completion(run_alone: RunAlone) -> None:
+    """The shell's script asks for commands, and the daemon for names."""
+    assert "_OVERSEER_COMPLETE=bash_complete" in run_alone("completion", "bash").out
+    words = {"_OVERSEER_COMPLETE": "bash_complete"}
+    done = run_alone(COMP_WORDS="overseer run e", COMP_CWORD="2", **words)
+    assert done.out == "plain,echo\n"
+    done = run_alone(COMP_WORDS="overseer hist", COMP_CWORD="1", **words)
+    assert done.out == "plain,history\n"

@@ -1,0 +1,92 @@
+"""What is printed of a task's events: streams apart, lines whole, in one write a batch."""
+
+import io
+import json
+from typing import Any
+
+from overseer.cli.printer import Printer
+from overseer.protocol.messages import Exited, Lagged, Message, Output, Restarting
+
+TS = "2026-11-22T22:07:47.123456Z"
+
+
+class Recorder(io.BytesIO):
+    """Counts what is written to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes: list[bytes] = []
+
+    def write(self, data: bytes) -> int:  # type: ignore[override]
+        self.writes.append(bytes(data))
+        return len(data)
+
+
+class Screen:
+    """A printer, and what it has written."""
+
+    def __init__(self, **options: Any) -> None:
+        self.out, self.err = Recorder(), Recorder()
+        self.printer = Printer(**options, outputs={"stdout": self.out, "stderr": self.err})
+
+    def print(self, *events: Message) -> None:
+        self.printer.print(list(events))
+
+
+def line(data: str, seq: int, stream: str = "stdout", partial: bool = False) -> Output:
+    return Output("t", 1, stream, data, TS, seq, partial)  # type: ignore[arg-type]
+
+
+def exited(code: int = 0) -> Exited:
+    return Exited("t", 1, code, False, TS)
+
+
+def test_a_batch_is_one_write_for_each_run_of_a_stream() -> None:
+    """Their order at a terminal, where both go to the same place, is that of the task."""
+    events: list[Message] = [
+        line("a", 1),
+        line("b", 2),
+        line("c", 3, "stderr"),
+        line("d", 4),
+        exited(),
+    ]
+    screen = Screen()
+    screen.print(*events)
+    assert screen.out.writes == [b"a\nb\n", b"d\n"]
+    assert screen.err.writes == [b"c\n"]
+
+
+def test_pieces_of_a_line_become_one() -> None:
+    """Across batches, and with one time only."""
+    screen = Screen()
+    screen.print(line("ab", 1, partial=True))
+    screen.print(line("cd", 2), line("e", 3))
+    assert b"".join(screen.out.writes) == b"abcd\ne\n"
+    screen.out.writes.clear()
+    screen = Screen(timestamps=True)
+    screen.print(line("ab", 1, partial=True))
+    screen.print(line("cd", 2), line("é", 3))
+    assert b"".join(screen.out.writes).decode() == f"{TS} abcd\n{TS} é\n"
+
+
+def test_only_one_stream() -> None:
+    screen = Screen(only="stderr")
+    screen.print(line("a", 1), line("b", 2, "stderr"))
+    assert (screen.out.writes, screen.err.writes) == ([], [b"b\n"])
+
+
+def test_as_json_everything_goes_to_stdout() -> None:
+    screen = Screen(as_json=True)
+    screen.print(line("a", 1), line("b", 2, "stderr"), exited(3))
+    told = [json.loads(text) for text in b"".join(screen.out.writes).splitlines()]
+    assert [one["type"] for one in told] == ["output", "output", "exited"]
+    assert told[1]["data"] == "b"
+    assert screen.err.writes == []
+
+
+def test_what_got_lost_is_always_told() -> None:
+    """What else happens is for terminals only."""
+    screen = Screen()
+    screen.print(Lagged("t", 1, 5, 5), Restarting("t", 1, "5s", 1, TS))
+    assert screen.out.writes == []
+    assert screen.err.writes == [b"overseer: 5 lines are lost: this reader was too slow\n"]
