@@ -1,5 +1,6 @@
 """Real programs become ready, others wait for them, and what is to start with the daemon does so in order."""
 
+import json
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -165,14 +166,16 @@ def test_a_daemon_starts_its_services_in_order(launch: Callable[..., Daemon]) ->
 
         eventually(lambda: states().get("web") == "active")
         assert states() == {"db": "active", "migrate": "stopped", "web": "active"}
-        log = (daemon.folder / "events.jsonl").read_text().splitlines()
-        order = [
-            f"{name} {kind}"
-            for line in log
-            for kind, name in [(line.split('"')[3], line.partition('"task_id":"')[2].split('"')[0])]
-            if kind in ("started", "ready", "exited")
-        ]
-        assert order == [
+
+        def order() -> list[str]:
+            log = (daemon.folder / "events.jsonl").read_text().rpartition("\n")[0].splitlines()
+            events = [json.loads(line) for line in log]
+            told = ("started", "ready", "exited")
+            return [f"{one['task_id']} {one['type']}" for one in events if one["type"] in told]
+
+        # Written behind what happens.
+        eventually(lambda: "web started" in order())
+        assert order() == [
             *("db started", "db ready", "migrate started", "migrate exited", "web started"),
         ]
 
