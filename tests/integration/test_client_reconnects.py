@@ -161,7 +161,7 @@ async def test_a_request_that_nobody_answers(cable: Cable) -> None:
 async def test_a_slow_reader_pauses_the_connection(daemon: Daemon) -> None:
     """What waits here stays small, requests are still answered, and not a line is missing."""
     async with await connect(daemon.url, reactor=reactor) as client:
-        total = 200_000
+        total = 100_000
         events = client.run("sh", params=script(f"seq {total}"))
         count, most = 0, 0
         async for batch in events.batches():
