@@ -51,18 +51,22 @@ async def everything(events: Any) -> list[Message]:
 Connect = Callable[..., Awaitable[Client]]
 
 
+@pytest.fixture(scope="module")
+def addresses(
+    launch_shared: Callable[..., Daemon], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, str]:
+    """An address for each transport, the first two of the same daemon."""
+    folder = tmp_path_factory.mktemp("client")
+    (folder / "stdio.yaml").write_text(SHELL)
+    socket = folder / "overseer.sock"
+    daemon = launch_shared(SHELL.replace('"127.0.0.1:0"', f'["127.0.0.1:0", "unix:{socket}"]'))
+    return {"tcp": daemon.url, "unix": f"unix:{socket}", "stdio": f"stdio:{folder}/stdio.yaml"}
+
+
 @pytest.fixture(params=["tcp", "unix", "stdio"])
-def connected(request: Any, launch: Callable[..., Daemon], tmp_path: Path) -> Connect:
+def connected(request: Any, addresses: dict[str, str]) -> Connect:
     """Connect over each transport."""
-    if request.param == "stdio":
-        config = tmp_path / "stdio.yaml"
-        config.write_text(SHELL)
-        address = f"stdio:{config}"
-    else:
-        socket = tmp_path / "overseer.sock"
-        daemon = launch(SHELL.replace('"127.0.0.1:0"', f'["127.0.0.1:0", "unix:{socket}"]'))
-        address = daemon.url if request.param == "tcp" else f"unix:{socket}"
-    return functools.partial(connect, address, reactor=reactor)
+    return functools.partial(connect, addresses[request.param], reactor=reactor)
 
 
 @twisted
@@ -78,7 +82,7 @@ async def test_a_task_from_start_to_end(connected: Connect) -> None:
         ]
         assert isinstance(exited, Exited)
         assert exited.exit_code == 3
-        (task,) = (await client.list()).tasks
+        *_, task = (await client.list()).tasks
         assert (task.task_id, task.state) == (started.task_id, "stopped")
 
 
@@ -86,21 +90,22 @@ async def test_a_task_from_start_to_end(connected: Connect) -> None:
 async def test_start_follow_stop_replay(connected: Connect) -> None:
     """The requests of a day: each is answered by what its message says."""
     async with await connected() as client:
-        started = await client.start("sh", "ticker", script("seq 3; exec sleep 100"))
+        started = await client.start("sh", params=script("seq 3; exec sleep 100"))
         assert isinstance(started, Started)
+        ticker = started.task_id
         ticks: list[Message] = []
-        async for event in client.subscribe("ticker", since_seq=0):
+        async for event in client.subscribe(ticker, since_seq=0):
             ticks.append(event)
             if lines([event]) == ["3"]:
                 break
         assert lines(ticks) == ["1", "2", "3"]
-        async with client.subscribe("ticker") as events:
-            assert (await client.stop("ticker", grace=1)).task_id == "ticker"
+        async with client.subscribe(ticker) as events:
+            assert (await client.stop(ticker, grace=1)).task_id == ticker
             async for event in events:
                 assert isinstance(event, Exited)
                 assert event.intentional
                 break
-        assert lines(await client.replay("ticker", since_seq=2)) == ["3"]
+        assert lines(await client.replay(ticker, since_seq=2)) == ["3"]
 
 
 @twisted

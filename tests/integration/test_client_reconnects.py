@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -106,11 +107,15 @@ async def test_every_line_comes_once_through_fifty_cuts(launch: Callable[..., Da
 
 
 @twisted
-async def test_what_was_asked_at_a_cut_has_failed(cable: Cable) -> None:
+async def test_what_was_asked_at_a_cut_has_failed(cable: Cable, tmp_path: Path) -> None:
     """A request that was on its way fails; the next one waits for the next connection."""
     async with await connect(cable.url, reactor=reactor) as client:
-        started = await client.start("sh", params=script("trap '' TERM; echo; exec sleep 100"))
-        assert isinstance(started, Started)
+        deaf_once = f"mkdir {tmp_path}/deaf && trap '' TERM; echo; exec sleep 100"
+        async for event in client.run("sh", params=script(deaf_once)):
+            if isinstance(event, Started):
+                started = event
+            else:
+                break
         asked = Deferred.fromCoroutine(client.restart(started.task_id, grace=60))
         await client.list()  # by now it is there
         cable.cut()
