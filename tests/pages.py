@@ -4,8 +4,8 @@ A comment just before a block says what else holds for it:
 
 ``<!-- runs -->``
     It is run against a daemon, with the last configuration that the page shows before it, else with
-    examples/config.yaml. Where a block of text follows, that is what it prints; ``…`` there stands for any
-    text, and for any lines where it is a line of its own.
+    examples/config.yaml. A block of text right below it is what it prints; ``…`` there stands for any text,
+    and for any lines where it is a line of its own.
 
 ``<!-- shown only: REASON -->``
     It is checked by nothing.
@@ -26,17 +26,22 @@ FENCE = re.compile(
     r"^(?P<ticks>```+)(?P<kind>[^\s`]*)[^\n`]*\n(?P<text>.*?)^(?P=ticks)$",
     re.MULTILINE | re.DOTALL,
 )
+_PRINTED = re.compile(r"\n\n```(?:text)?\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Block:
-    """One fenced block: ``kind`` is its language, ``mark`` what the comment before it says."""
+    """One fenced block: ``kind`` is its language, ``mark`` what the comment before it says.
+
+    ``printed`` is the block of text right below it.
+    """
 
     page: Path
     line: int
     kind: str
     text: str
     mark: str
+    printed: str | None
 
     @property
     def name(self) -> str:
@@ -59,7 +64,9 @@ def blocks(page: Path) -> Iterator[Block]:
     text = page.read_text(encoding="utf-8")
     for match in FENCE.finditer(text):
         line = text.count("\n", 0, match.start("ticks")) + 1
-        yield Block(page, line, match["kind"], match["text"], match["mark"] or "")
+        below = _PRINTED.match(text, match.end())
+        printed = below["text"] if below else None
+        yield Block(page, line, match["kind"], match["text"], match["mark"] or "", printed)
 
 
 BLOCKS = [block for page in PAGES for block in blocks(page)]

@@ -52,6 +52,7 @@ OTHER_PROGRAMS = {
     "docker",
     "export",
     "ffmpeg",
+    "head",
     "openssl",
     "pip",
     "printf",
@@ -289,6 +290,7 @@ def test_units_start_what_is_there(block: Block) -> None:
     "command",
     [
         "overseer chekc",
+        "overseer check --form-v2",
         "twistd overseer --confg F",
         "make runn",
         "sudo make -C docker bild",
