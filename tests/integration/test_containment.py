@@ -84,6 +84,24 @@ def test_what_has_escaped_ends_after_the_exit_of_its_task(daemon: Daemon) -> Non
         assert len(bearing(task_id)) == 1
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("end", ["stop", "exit"])
+def test_nothing_is_alive_two_seconds_after_the_exit(daemon: Daemon, end: str) -> None:
+    """Ten times a hundred stubborn processes, half of them with their parent and half without."""
+    with daemon.client() as client:
+        for _ in range(10):
+            task_id = start(client, f"{TREE} {KEPT} exec sleep 1000", 101)
+            pid = client.ask(type="subscribe", task_id=task_id, snapshot=True)["tasks"][0][
+                "current_pid"
+            ]
+            if end == "stop":
+                client.send(type="stop", task_id=task_id)
+            else:
+                os.kill(pid, signal.SIGKILL)
+            client.until("exited")
+            eventually(lambda task_id=task_id: not bearing(task_id), timeout=2.0)
+
+
 def test_the_next_run_waits_until_nothing_has_escaped(daemon: Daemon) -> None:
     """A restart never meets processes of the run before."""
     with daemon.client() as client:

@@ -10,7 +10,7 @@ from contextlib import closing, suppress
 from typing import Any
 
 import pytest
-from conftest import Client, Daemon, Message, is_alive
+from conftest import Client, Daemon, Message, eventually, is_alive
 
 CONFIG = """
 db: history.db
@@ -24,6 +24,10 @@ actions:
       entrypoint: sh
       command: ["-c", "[[.script]]"]
       parameters: {script: {}}
+  keeper:
+    type: exec
+    restore: true
+    config: {entrypoint: sh, command: ["-c", "while echo x; do sleep 0.01; done"]}
 """
 SCRIPTS = (
     "exit 0",
@@ -82,6 +86,22 @@ class Load(threading.Thread):
                 )
 
 
+def keeper(daemon: Daemon) -> tuple[str, int]:
+    """Return the epoch and the newest number of the task that is always started again, once it prints."""
+    with daemon.client() as client:
+        eventually(lambda: client.ask(type="list", state="active", action="keeper")["tasks"])
+        subscribed = client.ask(type="subscribe", task_id="keeper")
+        printed = client.until("output")[-1]
+        assert printed["seq"] == subscribed["last_seq"] + 1
+        return subscribed["epoch"], printed["seq"]
+
+
+def is_kept(daemon: Daemon) -> bool:
+    """Return whether the database knows what to start again."""
+    with closing(sqlite3.connect(daemon.folder / "history.db")) as connection:
+        return bool(connection.execute("SELECT task_id FROM overseer_tasks").fetchall())
+
+
 def all_runs(client: Client) -> list[Message]:
     """Page through the whole history."""
     found: list[Message] = []
@@ -94,34 +114,44 @@ def all_runs(client: Client) -> list[Message]:
 
 @pytest.mark.parametrize("kills", [3, pytest.param(100, marks=pytest.mark.slow)])
 def test_killed_at_any_moment(launch: Callable[..., Daemon], kills: int) -> None:
-    """What was told for 200 ms is in the history, nothing is shown running, and nothing goes on."""
+    """What was told for 200 ms is in the history, nothing is shown running, and nothing goes on.
+
+    But for the one task that is started again: it has the same epoch and other numbers each time.
+    """
     seed = random.SystemRandom().getrandbits(64)
     print("seed:", seed)
     chance = random.Random(seed)
     told: set[tuple[str, int, int]] = set()
     daemon = launch(CONFIG)
+    with daemon.client() as client:
+        client.start("keeper", task_id="keeper")
+    eventually(lambda: is_kept(daemon))
     for kill in range(kills):
         scripts = SCRIPTS if kill % EVERY_SO_MANY else (*SCRIPTS, STUBBORN)
         load = [
             Load(daemon, 10 * kill + number, random.Random(seed + kill), scripts)
             for number in (1, 2)
         ]
-        for client in load:
-            client.start()
+        epoch, last_seq = keeper(daemon)
+        for one in load:
+            one.start()
         threading.Event().wait(chance.uniform(0.0, 1.0))
         below = daemon.descendants()
         moment = time.monotonic()
         daemon.process.kill()
         daemon.process.wait()
-        for client in load:
-            client.join()
-            told |= {tuple(rest) for at, *rest in client.exits if at < moment - TOLD_FOR}
+        for one in load:
+            one.join()
+            told |= {tuple(rest) for at, *rest in one.exits if at < moment - TOLD_FOR}
         daemon = launch(CONFIG)
         ready = time.monotonic()
         while left := {pid for pid in below if is_alive(pid)}:
             assert time.monotonic() < ready + 6, left
+        again, first_seq = keeper(daemon)
+        assert again == epoch
+        assert first_seq > last_seq
     with daemon.client() as client:
-        runs = all_runs(client)
+        runs = [run for run in all_runs(client) if run["task_id"] != "keeper"]
     assert {run["state"] for run in runs} <= {"exited", "lost", "failed", "cancelled"}
     shown = {(r["task_id"], r["pid"], r["exit_code"]) for r in runs if r["state"] == "exited"}
     assert told

@@ -328,6 +328,18 @@ async def test_a_stop_can_only_shorten_the_time_of_leftovers(runs):
 
 
 @ensure_deferred
+async def test_a_stop_finds_what_left_the_group_below_its_parent(runs):
+    # Without a subreaper, as in an application that embeds overseer.
+    worker, recorder = runs.shell(
+        "setsid sh -c 'trap \"\" TERM; echo $$; exec sleep 1000' & wait; exec sleep 1000"
+    )
+    await recorder.printed(b"\n")
+    worker.terminate(0.1)
+    await recorder.seen("gone")
+    assert not is_alive(int(recorder.data()))
+
+
+@ensure_deferred
 async def test_a_group_of_zombies_that_nobody_reaps_counts_as_gone(runs):
     # A grandchild leaves the session, is adopted by somebody else, and leaves its own child in the group
     # behind it unreaped.
