@@ -11,8 +11,10 @@ it before; and what has left its group, its parents and its environment: for tha
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from signal import SIGKILL
+
+import attrs
 
 from overseer.process.cgroup import ControlGroup
 from overseer.process.mark import Mark, mark_in, mark_of
@@ -25,40 +27,67 @@ from overseer.process.proc import (
     send_signal,
 )
 
+SETTLED_AFTER = 3
+"""Looks at a process without any environment after which it has none: in the midst of an exec it shows none."""
+
+
+@attrs.define
+class _Orphan:
+    process: Process
+    mark: Mark | None
+    looks: int = 0
+    """How often it had no environment."""
+
 
 class Orphans:
-    """What this process has adopted, and whose mark it bears; each is looked at once."""
+    """What this process has adopted, and whose mark it bears, which is read only once."""
 
     def __init__(self) -> None:
-        self._known: dict[int, tuple[Process, Mark | None]] = {}
+        self._known: dict[int, _Orphan] = {}
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether of some it cannot be told yet whose they are."""
+        return any(0 < orphan.looks < SETTLED_AFTER for orphan in self._known.values())
 
     def of(self, mark: Mark | None, sessions: set[int]) -> set[Process]:
         """Return the live ones that bear a mark, or are in one of the sessions or that of one with the mark."""
         self._refresh()
-        if not self._known:
-            return set()
-        marked = {one for one, bears in self._known.values() if bears == mark is not None}
+        marked = set(self._alive(lambda orphan: orphan.mark == mark is not None))
         sessions = sessions.union(one.session for one in marked)
-        found = marked.union(one for one, _ in self._known.values() if one.session in sessions)
-        for one in found:
-            if look_at(one.pid) != one:  # a zombie, or the next one with its number
-                del self._known[one.pid]
-        return {one for one in found if one.pid in self._known}
+        return marked.union(self._alive(lambda orphan: orphan.process.session in sessions))
+
+    def _alive(self, wanted: Callable[[_Orphan], bool]) -> Iterator[Process]:
+        for pid, orphan in list(self._known.items()):
+            if wanted(orphan):
+                now = look_at(pid)
+                if now == orphan.process:
+                    yield now  # with the group and the session that it has by now
+                else:
+                    del self._known[pid]  # a zombie, or the next one with its number
 
     def _refresh(self) -> None:
         # Orphans become children of the main thread, and only what it has started itself is there beside
         # them: the children of tasks belong to the threads that start them.
         main = os.getpid()
         adopted = children_of_thread(main, main)
-        if not adopted and not self._known:
-            return
         known, self._known = self._known, {}
         for pid in adopted:
-            entry = known.get(pid)
-            if entry is None and (one := look_at(pid)) is not None:
-                entry = one, mark_in(environment_of(pid))
-            if entry is not None:
-                self._known[pid] = entry
+            orphan = known.get(pid)
+            if orphan is None and (one := look_at(pid)) is not None:
+                orphan = _Orphan(one, None, 1)
+            if orphan is not None:
+                self._known[pid] = orphan
+                if 0 < orphan.looks < SETTLED_AFTER:
+                    _read_mark(orphan)
+
+
+def _read_mark(orphan: _Orphan) -> None:
+    environment = environment_of(orphan.process.pid)
+    if environment.strip(b"\0"):
+        orphan.mark, orphan.looks = mark_in(environment), 0
+    else:
+        orphan.looks += 1
 
 
 class Escaped:
@@ -85,13 +114,13 @@ class Escaped:
 
     @property
     def any(self) -> bool:
-        """Whether the last look has found anything."""
-        return bool(self._known)
+        """Whether the last look has found anything, or may have."""
+        return bool(self._known) or self._orphans.unsettled
 
     def look(self) -> None:
         """Find what there is now."""
         roots = self._orphans.of(self._mark, self._sessions)
-        roots.update(one for one in self._known if look_at(one.pid) == one)
+        roots |= {now for one in self._known if (now := look_at(one.pid)) == one}
         self._keep(roots)
 
     def look_below_leader(self) -> None:
