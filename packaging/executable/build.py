@@ -3,6 +3,7 @@
 ``python packaging/executable/build.py dist/sticky-overseer``, which is what ``make build`` does.
 """
 
+import compileall
 import hashlib
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ import sys
 import tempfile
 import zipapp
 from pathlib import Path
+from py_compile import PycInvalidationMode
 
 HERE = Path(__file__).resolve().parent
 CHECKOUT = HERE.parents[1]
@@ -19,6 +21,8 @@ def build(target: Path) -> None:
     """Install everything into a folder, and make an archive of it that Python runs."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary, "content")
+        # What an earlier build left would come along, deleted modules too.
+        shutil.rmtree(CHECKOUT / "build", ignore_errors=True)
         pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
         subprocess.run([*pip, "--no-compile", "--target", folder, CHECKOUT], check=True)
         shutil.rmtree(
@@ -28,6 +32,10 @@ def build(target: Path) -> None:
         (folder / "build_info.py").write_text(
             f"VERSION = {_version(folder)!r}\nPYTHON = {sys.version_info[:2]!r}\nBUILD = {_digest(folder)!r}\n"
         )
+        # With the compiled modules, or every start would compile them again where they cannot be written. Files
+        # that are unpacked are newer than these were: only their content says that they belong together.
+        mode = PycInvalidationMode.UNCHECKED_HASH
+        compileall.compile_dir(folder, stripdir=folder, quiet=2, invalidation_mode=mode)
         target.parent.mkdir(parents=True, exist_ok=True)
         zipapp.create_archive(folder, target, interpreter="/usr/bin/env python3", compressed=True)
         target.chmod(0o755)
