@@ -41,16 +41,18 @@ def recognize(source: str, stream: Stream) -> bool | Select | None:
     return partial(_select, among)
 
 
-def _select(among: Callable[[str], list[str]], block: bytes) -> bytes | None:
+def _select(among: Callable[[str, list[str]], list[str]], block: bytes) -> bytes | None:
     # Text is searched several times as fast as bytes are.
-    kept = among(block.decode("utf-8", "surrogateescape"))
-    if len(kept) == block.count(b"\n") + 1:
+    text = block.decode("utf-8", "surrogateescape")
+    lines = text.split("\n")
+    kept = among(text, lines)
+    if len(kept) == len(lines):
         return block
     return "\n".join(kept).encode("utf-8", "surrogateescape") if kept else None
 
 
-def _among(keeps: Callable[[str], bool], text: str) -> list[str]:
-    return list(filter(keeps, text.split("\n")))
+def _among(keeps: Callable[[str], bool], _text: str, lines: list[str]) -> list[str]:
+    return list(filter(keeps, lines))
 
 
 @attrs.frozen
@@ -60,9 +62,9 @@ class _Contains:
     def __call__(self, line: str) -> bool:
         return self.part in line
 
-    def among(self, text: str) -> list[str]:
+    def among(self, _text: str, lines: list[str]) -> list[str]:
         part = self.part
-        return [line for line in text.split("\n") if part in line]
+        return [line for line in lines if part in line]
 
 
 class _OtherShape(Exception):
