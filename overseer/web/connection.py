@@ -27,6 +27,9 @@ from overseer.core.tokens import Role
 REQUEST_DEADLINE = 10.0
 #: Seconds for the peer to take the rest of an answer once the connection is to be closed.
 CLOSE_DEADLINE = 10.0
+#: Bytes that are handed to the operating system at a time: it takes a whole read then, and no rest of it is in
+#: memory for each subscriber.
+SEND_SIZE = 1024 * 1024
 #: Connections beyond the limit that may be open at once, to be told so.
 OVERFLOW = 64
 
@@ -76,6 +79,8 @@ class Connection(ProtocolWrapper):
     def leave_http(self, role: Role) -> None:
         """From now on the protocol that takes over keeps its own time, and to ``role``."""
         self.role = role
+        # A plain attribute of Twisted's transports.
+        self.transport.SEND_LIMIT = SEND_SIZE  # type: ignore[attr-defined]
         self._clear_deadline()
         self._is_http = False
         if ISSLTransport.providedBy(self):

@@ -15,7 +15,9 @@ from twisted.internet.testing import StringTransportWithDisconnection
 from twisted.logger import capturedLogs, formatEvent
 
 from overseer.core.access import AccessRules
+from overseer.core.lines import Block
 from overseer.core.tokens import Identity, Token, digest_of
+from overseer.protocol.batch import OutputEncoder
 from overseer.web.connection import CLOSE_DEADLINE, OVERFLOW, REQUEST_DEADLINE, Connection
 from overseer.web.root import IDLE_TIMEOUT, make_root, make_site
 from overseer.web.root import Answer as RootAnswer
@@ -550,3 +552,13 @@ def test_connections_beyond_the_limit_are_few() -> None:
 def test_http_2_is_not_negotiated() -> None:
     """It would leave the WebSocket no transport to take over."""
     assert not hasattr(Server().factory, "acceptableProtocols")
+
+
+def test_a_websocket_is_handed_all_of_a_read_at_once() -> None:
+    """Else each of a thousand subscribers would hold the rest of it, and take a turn more of the reactor."""
+    server = Server()
+    connection, transport = server.connect()
+    connection.leave_http("admin")
+    lines = Block(b"\n".join([b"x" * 60] * (64 * 1024 // 61)))
+    batch = OutputEncoder("task", 1, "stdout", 64 * 1024).encode(lines, 1_000_000, 0)
+    assert len(batch.frames) < transport.SEND_LIMIT  # type: ignore[attr-defined]
