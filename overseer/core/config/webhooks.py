@@ -11,13 +11,24 @@ from overseer.core.config.secrets import ReadFile, check_sources, entries, read_
 from overseer.core.config.section import Report, Section
 from overseer.core.webhooks import EVENTS, Webhook, check_url
 
+_check_secret = check_sources("secret", required=False)
+
+
+def _check(section: Section, values: Mapping[str, Any], report: Report) -> None:
+    _check_secret(section, values, report)
+    if values["timeout"] == 0:
+        report.refuse(
+            section.at("timeout"), "expected a duration above 0s: nothing answers in none"
+        )
+
+
 _URL = attrs.evolve(
     fitting(check_url), expected="a URL that begins with http:// or https://, without a password"
 )
 
 WEBHOOKS = ListOf(
     item=Group(
-        check=check_sources("secret", required=False),
+        check=_check,
         keys=(
             Key("url", _URL, required=True, description="where events are sent"),
             Key(

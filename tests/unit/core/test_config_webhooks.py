@@ -84,6 +84,8 @@ def test_everything(source: str, secret: str) -> None:
          ".secret_file: the file cannot be read: No such file or directory"),
         (f"{{url: 'http://h', timeout: {SECRET}}}",
          '.timeout: expected a duration such as "5s" or "1m30s"' ),
+        ("{url: 'http://h', timeout: 0s}",
+         ".timeout: expected a duration above 0s: nothing answers in none"),
         (SECRET, ": expected a mapping"),
     ],
 )  # fmt: skip
