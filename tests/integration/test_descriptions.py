@@ -41,7 +41,7 @@ def get(daemon: Daemon, path: str) -> tuple[int, str, Any]:
     head, _, body = answer.partition("\r\n\r\n")
     status, *headers = head.splitlines()
     kinds = [line.partition(": ")[2] for line in headers if line.lower().startswith("content-type")]
-    return int(status.split()[1]), kinds[0], json.loads(body)
+    return int(status.split()[1]), kinds[0], json.loads(body) if "json" in kinds[0] else body
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.path)
@@ -52,7 +52,7 @@ def test_every_path_answers_as_it_is_described(daemon: Daemon, route: Any) -> No
     assert document["info"]["title"] == "builds"
     status, kind, _ = get(daemon, route.path)
     described = document["paths"][route.path]["get"]["responses"][str(status)]
-    assert kind in described["content"]
+    assert kind.partition(";")[0] in described["content"]
 
 
 def test_every_message_of_a_run_is_valid(daemon: Daemon) -> None:
