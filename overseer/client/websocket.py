@@ -13,7 +13,7 @@ from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectError
 from twisted.internet.interfaces import IDelayedCall
-from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.protocol import ClientFactory, Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 
 from overseer.client.address import UnixSocketAddress, WebSocketAddress
@@ -232,15 +232,8 @@ async def dial_websocket(
         receiver,
         {"path": address.path, "authority": address.authority, "token": token},
     )
-    factory = Factory.forProtocol(lambda: link)
     try:
-        *others, last = await _endpoints(reactor, address, tls)
-        for endpoint in others:
-            with contextlib.suppress(ConnectError):
-                await endpoint.connect(factory)
-                break
-        else:
-            await last.connect(factory)
+        await _connect(reactor, address, link, tls)
     except Exception as error:
         raise ConnectionRefused(f"{address}: {_hint(error)}") from error
     try:
@@ -250,29 +243,62 @@ async def dial_websocket(
         raise
 
 
-async def _endpoints(
-    reactor: Any, address: WebSocketAddress | UnixSocketAddress, tls: Any
-) -> list[Any]:
-    """Return what to connect to, the first that takes the connection."""
-    from twisted.internet import endpoints  # noqa: PLC0415  # with all that it can do, it takes a while
+class _Attempt(ClientFactory):
+    """One attempt to connect a link. Twisted's endpoints do the same, but take longest of all to import."""
 
+    noisy = False
+
+    def __init__(self, link: WebSocketLink) -> None:
+        self.made: Deferred[None] = Deferred()
+        self._link = link
+
+    def buildProtocol(self, addr: Any) -> WebSocketLink:
+        self.made.callback(None)
+        return self._link
+
+    def clientConnectionFailed(self, connector: Any, reason: Failure) -> None:
+        self.made.errback(reason)
+
+
+async def _connect(
+    reactor: Any, address: WebSocketAddress | UnixSocketAddress, link: WebSocketLink, tls: Any
+) -> None:
+    """Connect to the first of the address's hosts that takes the connection."""
     if isinstance(address, UnixSocketAddress):
-        return [endpoints.UNIXClientEndpoint(reactor, address.socket, timeout=CONNECT_TIMEOUT)]
-    found: list[Any] = []
-    for host in await _hosts(reactor, address):
-        kind: Any = endpoints.HostnameEndpoint
-        if isIPAddress(host):  # needs no thread that looks it up
-            kind = endpoints.TCP4ClientEndpoint
-        elif isIPv6Address(host):
-            kind = endpoints.TCP6ClientEndpoint
-        found.append(kind(reactor, host, address.port, CONNECT_TIMEOUT))
-    if not address.tls:
-        return found
-    if tls is None:
-        from twisted.internet.ssl import optionsForClientTLS  # noqa: PLC0415  # only for wss://
+        attempt = _Attempt(link)
+        reactor.connectUNIX(address.socket, attempt, timeout=CONNECT_TIMEOUT)
+        await attempt.made
+        return
+    *others, last = await _hosts(reactor, address)
+    for host in others:
+        with contextlib.suppress(ConnectError):
+            await _connect_to(reactor, host, address, link, tls)
+            return
+    await _connect_to(reactor, last, address, link, tls)
 
-        tls = optionsForClientTLS(address.host)
-    return [endpoints.wrapClientTLS(tls, endpoint) for endpoint in found]
+
+async def _connect_to(
+    reactor: Any, host: str, address: WebSocketAddress, link: WebSocketLink, tls: Any
+) -> None:
+    literal = isIPAddress(host) or isIPv6Address(host)
+    if literal and not address.tls:
+        attempt = _Attempt(link)
+        reactor.connectTCP(host, address.port, attempt, timeout=CONNECT_TIMEOUT)
+        await attempt.made
+        return
+    from twisted.internet import endpoints  # noqa: PLC0415  # only for names and TLS
+
+    kind: Any = endpoints.HostnameEndpoint
+    if literal:  # needs no thread that looks it up
+        kind = endpoints.TCP4ClientEndpoint if isIPAddress(host) else endpoints.TCP6ClientEndpoint
+    endpoint = kind(reactor, host, address.port, CONNECT_TIMEOUT)
+    if address.tls:
+        if tls is None:
+            from twisted.internet.ssl import optionsForClientTLS  # noqa: PLC0415  # only for wss://
+
+            tls = optionsForClientTLS(address.host)
+        endpoint = endpoints.wrapClientTLS(tls, endpoint)
+    await endpoint.connect(Factory.forProtocol(lambda: link))
 
 
 async def _hosts(reactor: Any, address: WebSocketAddress) -> list[str]:

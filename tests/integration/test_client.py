@@ -112,12 +112,12 @@ async def test_start_follow_stop_replay(connected: Connect) -> None:
 async def test_what_is_done_to_a_running_task(connected: Connect) -> None:
     """It is signalled; it has neither an input nor a terminal, and says so."""
     async with await connected() as client:
-        await client.start("sh", "sleeper", script("exec sleep 100"))
+        sleeper = (await client.start("sh", params=script("exec sleep 100"))).task_id
         with pytest.raises(RequestRefused, match="`stdin: pipe`"):
-            await client.input("sleeper", data="x")
+            await client.input(sleeper, data="x")
         with pytest.raises(RequestRefused, match="`pty: true`"):
-            await client.resize("sleeper", 24, 80)
-        assert (await client.signal("sleeper", "KILL")).task_id == "sleeper"
+            await client.resize(sleeper, 24, 80)
+        assert (await client.signal(sleeper, "KILL")).task_id == sleeper
 
 
 @twisted
