@@ -35,10 +35,26 @@ _FAILURES: tuple[tuple[type[OverseerError], ExitStatus, str], ...] = (
     (Unauthorized, ExitStatus.DENIED, "set OVERSEER_TOKEN or --token"),
     (Forbidden, ExitStatus.DENIED, "its trusted_cidrs say who may connect"),
     (ConnectionRefused, ExitStatus.UNREACHABLE, "start one with `overseer`, or set OVERSEER_URL"),
-    (RequestRefused, ExitStatus.REFUSED, ""),
     (ConnectionLost, ExitStatus.LOST, "see what the daemon has logged"),
     (RequestTimeout, ExitStatus.TIMED_OUT, "see whether the daemon is busy"),
 )
+
+_REFUSALS: tuple[tuple[str, ExitStatus, str], ...] = (
+    ("not permitted: ", ExitStatus.DENIED, "set OVERSEER_TOKEN to the token of an admin"),
+    ("validation error: ", ExitStatus.REFUSED, "`overseer actions` shows the parameters"),
+    ("pool rejected task: ", ExitStatus.REFUSED, "`overseer pools` shows how full they are"),
+    ("duplicate task: ", ExitStatus.REFUSED, "--on-duplicate says what to do then"),
+    ("task already running", ExitStatus.REFUSED, "--on-duplicate says what to do then"),
+)
+"""How the words of an ``error`` begin (protocol.md section 5), and what is to be done about it."""
+
+
+def refused(words: str) -> CommandError:
+    """Return the error for what the daemon has refused."""
+    for beginning, status, advice in _REFUSALS:
+        if words.startswith(beginning):
+            return CommandError(status, words, advice)
+    return CommandError(ExitStatus.REFUSED, words)
 
 
 def converse(url: str, token: str | None, body: Body) -> int:
@@ -66,6 +82,8 @@ def run_reactor(whole: Coroutine[Any, Any, int]) -> int:
     assert error is not None
     if isinstance(error, BrokenPipeError):
         return BROKEN_PIPE
+    if isinstance(error, RequestRefused):
+        raise refused(error.message) from error
     for kind, status, advice in _FAILURES:
         if isinstance(error, kind):
             raise CommandError(status, str(error), advice) from error

@@ -22,10 +22,11 @@ from overseer.cli import conversation, main
 from overseer.cli.exit_status import ExitStatus
 
 TOKEN = "0123456789abcdef0123"
+VIEWER = "abcdef0123456789abcd"
 CONFIG = f"""
 listen: ["127.0.0.1:0", "unix:overseer.sock"]
 db: history.db
-auth: {{tokens: [{{token: {TOKEN}, role: admin}}]}}
+auth: {{tokens: [{{token: {TOKEN}, role: admin}}, {{token: {VIEWER}, role: viewer}}]}}
 actions:
   sh:
     type: exec
@@ -363,7 +364,8 @@ FAILURES: list[tuple[list[str], dict[str, str], ExitStatus, str]] = [
     (["run", "ecko"], {}, ExitStatus.NO_ACTION, 'did you mean "echo"?'),
     (["purge", "ecko"], {}, ExitStatus.NO_ACTION, 'did you mean "echo"?'),
     (["logs", "nobody"], {}, ExitStatus.NO_TASK, "`overseer ls`"),
-    (["run", "seq"], {}, ExitStatus.REFUSED, "n"),
+    (["run", "seq"], {}, ExitStatus.REFUSED, "`overseer actions` shows the parameters"),
+    (["run", "echo"], {"OVERSEER_TOKEN": VIEWER}, ExitStatus.DENIED, "the token of an admin"),
     (["start", "echo", "-p", "message"], {}, ExitStatus.USAGE, "expected NAME=VALUE"),
     (["stop"], {}, ExitStatus.USAGE, "--all"),
     (["strat", "echo"], {}, ExitStatus.USAGE, "start"),
