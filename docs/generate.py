@@ -31,6 +31,7 @@ from overseer.core.config import exec_driver, policies, table
 from overseer.core.config.kinds import Group, Key, Kind, Later, ListOf, MapOf, Scalar
 from overseer.core.sizes import format_size
 from overseer.core.template.functions import FUNCTIONS
+from overseer.drivers import watch
 from overseer.lifecycle import flow, machine, supervisor
 from overseer.process import descriptors, group, pipes, streams
 from overseer.process import input as process_input
@@ -246,6 +247,11 @@ def action_keys() -> str:
 def exec_keys() -> str:
     """Return the table of the keys of the exec driver."""
     return _keys(exec_driver.EXEC)
+
+
+def watch_keys() -> str:
+    """Return the table of the keys of the watch driver."""
+    return _keys(watch.WATCH)
 
 
 def pool_keys() -> str:
@@ -482,6 +488,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "top-level-keys": top_level_keys,
     "action-keys": action_keys,
     "exec-keys": exec_keys,
+    "watch-keys": watch_keys,
     "pool-keys": pool_keys,
     "retry-keys": retry_keys,
     "environment": environment,

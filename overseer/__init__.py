@@ -1,6 +1,7 @@
 """overseer: start child processes for WebSocket clients and stream what they print.
 
-What programs import is here. It is loaded when it is first used: ``overseer --version`` needs no reactor.
+What programs and drivers import is here. It is loaded when it is first used: ``overseer --version`` needs no
+reactor.
 """
 
 import importlib
@@ -9,14 +10,92 @@ from typing import TYPE_CHECKING, Any
 from overseer._version import __version__
 
 if TYPE_CHECKING:
+    from overseer.cli import run_cli
+    from overseer.core.config import ConfigError, Parameter
+    from overseer.core.process import Outcome, Stream
+    from overseer.core.retry import RetryPolicy
+    from overseer.core.worker import Uninteractive, Worker, WorkerEvents
+    from overseer.drivers.functions import driver
+    from overseer.drivers.interfaces import (
+        ActionHandler,
+        ActionHandlerFactory,
+        DriverConfig,
+        DriverServices,
+        PoolConfig,
+        ServiceHandler,
+        Submission,
+        Submitter,
+        ValidationError,
+        WorkerCallbacks,
+    )
+    from overseer.drivers.processes import WorkerConfig, start_worker
+    from overseer.drivers.registry import register_factory
+    from overseer.drivers.virtual import CoroutineRun, ThreadRun, start_virtual_worker
+    from overseer.protocol.messages import ActionInfo
     from overseer.service import OverseerService
 
-__all__ = ["OverseerService", "__version__"]
+__all__ = [
+    "ActionHandler",
+    "ActionHandlerFactory",
+    "ActionInfo",
+    "ConfigError",
+    "CoroutineRun",
+    "DriverConfig",
+    "DriverServices",
+    "Outcome",
+    "OverseerService",
+    "Parameter",
+    "PoolConfig",
+    "RetryPolicy",
+    "ServiceHandler",
+    "Stream",
+    "Submission",
+    "Submitter",
+    "ThreadRun",
+    "Uninteractive",
+    "ValidationError",
+    "Worker",
+    "WorkerCallbacks",
+    "WorkerConfig",
+    "WorkerEvents",
+    "__version__",
+    "driver",
+    "register_factory",
+    "run_cli",
+    "start_virtual_worker",
+    "start_worker",
+]
 
-_HOMES = {"OverseerService": "overseer.service"}
+_MODULES = {
+    "overseer.cli": ("run_cli",),
+    "overseer.core.config": ("ConfigError", "Parameter"),
+    "overseer.core.process": ("Outcome", "Stream"),
+    "overseer.core.retry": ("RetryPolicy",),
+    "overseer.core.worker": ("Uninteractive", "Worker", "WorkerEvents"),
+    "overseer.drivers.functions": ("driver",),
+    "overseer.drivers.interfaces": (
+        "ActionHandler",
+        "ActionHandlerFactory",
+        "DriverConfig",
+        "DriverServices",
+        "PoolConfig",
+        "ServiceHandler",
+        "Submission",
+        "Submitter",
+        "ValidationError",
+        "WorkerCallbacks",
+    ),
+    "overseer.drivers.processes": ("WorkerConfig", "start_worker"),
+    "overseer.drivers.registry": ("register_factory",),
+    "overseer.drivers.virtual": ("CoroutineRun", "ThreadRun", "start_virtual_worker"),
+    "overseer.protocol.messages": ("ActionInfo",),
+    "overseer.service": ("OverseerService",),
+}
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    value = globals()[name] = getattr(importlib.import_module(_HOME[name]), name)
+    return value

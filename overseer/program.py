@@ -25,7 +25,7 @@ from twisted.python.failure import Failure
 from overseer._version import __version__
 from overseer.core.config import Config, ConfigError, default_config, load_config
 from overseer.core.listen import StdioAddress, parse_listen
-from overseer.drivers.registry import built_in_drivers
+from overseer.drivers.registry import installed_drivers
 from overseer.listeners import ListenError
 from overseer.process import (
     Subreaper,
@@ -69,7 +69,7 @@ def read_config(path: str | None, environment: Mapping[str, str] = os.environ) -
         raise ConfigFileError(f"cannot read the configuration {name}: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise ConfigFileError(f"{name}: expected UTF-8 text: {error.reason}") from None
-    return load_config(text, name, environment, built_in_drivers().check, _read_file)
+    return load_config(text, name, environment, installed_drivers().check, _read_file)
 
 
 def _read_file(name: str) -> str:

@@ -31,9 +31,11 @@ from overseer.core.access import AccessRules, Refusal, RequestHead
 from overseer.core.config import Changes, Config, keep_until_restart
 from overseer.core.history import HistoryError, RestorableTask
 from overseer.core.listen import StdioAddress, parse_listen, reaches_beyond_loopback
+from overseer.core.process import ProcessSpec
 from overseer.core.tokens import Identity
+from overseer.core.worker import Worker, WorkerEvents
 from overseer.drivers.interfaces import Action, DriverServices
-from overseer.drivers.registry import Drivers, built_in_drivers
+from overseer.drivers.registry import Drivers, installed_drivers
 from overseer.eventlog import EventLog, LogFile
 from overseer.given_config import GivenConfig, read_given
 from overseer.interfaces import OwnNetworks
@@ -47,12 +49,13 @@ from overseer.lifecycle.task import Surroundings
 from overseer.listeners import ListenError, listen_all, stop_listening, websocket_url
 from overseer.local import LocalLink
 from overseer.probes import Probes
-from overseer.process import ControlGroups, ProcessSpawner, end_survivors
+from overseer.process import ControlGroups, ProcessSpawner, ProcessWorker, end_survivors
 from overseer.protocol.asyncapi import build_asyncapi
 from overseer.protocol.codec import BadRequest, decode_query, encode_message
 from overseer.protocol.manifest import build_manifest
 from overseer.protocol.messages import ActionInfo, History
 from overseer.protocol.openapi import build_openapi
+from overseer.services import Services
 from overseer.stdio import StdioClient
 from overseer.web import routes
 from overseer.web.mounted import Mounted
@@ -106,7 +109,7 @@ class OverseerService(Requests, Service):
     ) -> None:
         if reactor is None:
             from twisted.internet import reactor  # noqa: PLC0415  # importing it chooses which one it is
-        self._drivers = drivers or built_in_drivers()
+        self._drivers = drivers or installed_drivers()
         self._environment = os.environ if environment is None else environment
         config = read_given(config, self._drivers, self._environment)
         if listen is not None:
@@ -142,7 +145,7 @@ class OverseerService(Requests, Service):
             prober=Probes(reactor).look,
         )
         self.supervisor = Supervisor(
-            self._drivers.create_actions(config.actions, self._services(config)),
+            self._drivers.create_actions(config.actions, self._driver_services(config)),
             surroundings,
             _retention(config),
             _new_id,
@@ -150,6 +153,7 @@ class OverseerService(Requests, Service):
             history=self._history,
             archive=self._history,
         )
+        self._services = Services(reactor, self.supervisor, random.random)
         self._clients = ClientFactory(
             reactor,
             self.supervisor,
@@ -203,6 +207,7 @@ class OverseerService(Requests, Service):
     def kill(self) -> None:
         """End every process at once: what a second signal during a shutdown asks for."""
         self.supervisor.kill_all()
+        self._services.kill()
 
     def reopen_log(self) -> None:
         """Open the event log anew: its file was moved away."""
@@ -224,6 +229,7 @@ class OverseerService(Requests, Service):
         actions, access = self._actions_of(config), self._access_rules(config)
         self.config, self._access = config, access
         self.supervisor.reconfigure(actions, _defaults(config), _retention(config))
+        self._services.run(actions)
         self._log.info("the configuration was reloaded: {changes}", changes=str(changes))
         for key in changes.waiting:
             self._log.warn('"{key}" has changed and needs a restart', key=key)
@@ -280,6 +286,7 @@ class OverseerService(Requests, Service):
         self._serving = True
         await self._local.connect()
         autostart.start_all(self.supervisor)
+        self._services.run(self.supervisor.actions)
 
     def _restore(self, tasks: Sequence[RestorableTask]) -> None:
         assert self._history is not None
@@ -342,10 +349,10 @@ class OverseerService(Requests, Service):
             tokens=config.tokens,
         )
 
-    def _services(self, config: Config) -> DriverServices:
+    def _driver_services(self, config: Config) -> DriverServices:
         return DriverServices(
-            spawner=self.spawner,
-            clock=self._reactor,
+            start_process=self._start_process,
+            reactor=self._reactor,
             instance=self._instance,
             environment={
                 name: value
@@ -353,6 +360,11 @@ class OverseerService(Requests, Service):
                 if name not in config.token_variables
             },
         )
+
+    def _start_process(self, spec: ProcessSpec, events: WorkerEvents) -> Worker:
+        worker = ProcessWorker(self.spawner, spec, events, self._reactor)
+        worker.start()
+        return worker
 
     def _actions_of(self, config: Config) -> Mapping[str, Action]:
         """Return the actions of ``config``: those that there are where nothing has changed for them."""
@@ -365,7 +377,7 @@ class OverseerService(Requests, Service):
             if same_environment and before.actions.get(name) == action
         }
         others = {name: config.actions[name] for name in config.actions if name not in kept}
-        made = self._drivers.create_actions(others, self._services(config))
+        made = self._drivers.create_actions(others, self._driver_services(config))
         actions = {**kept, **made}
         return {name: actions[name] for name in config.actions}
 
@@ -381,7 +393,9 @@ class OverseerService(Requests, Service):
         await stop_listening(ports)
         if self._reactor_lag is not None:
             self._reactor_lag.stop()
+        services_ended = self._services.stop()
         await self.supervisor.shut_down()
+        await services_ended
         if self._local_link is not None:
             self._local_link.close("the overseer has stopped")
         self._local.give_up(ConnectionLost("the overseer has stopped"))

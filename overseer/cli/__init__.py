@@ -2,6 +2,8 @@
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
 
 import click
 
@@ -9,17 +11,29 @@ from overseer.cli.exit_status import INTERRUPTED, CommandError
 from overseer.cli.root import overseer
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit status, as :mod:`overseer.cli.exit_status` lists them."""
+def main(arguments: Sequence[str] | None = None, version: str | None = None) -> int:
+    """Run the command and return its exit status, as :mod:`overseer.cli.exit_status` lists them.
+
+    ``version`` is what ``--version`` tells, if it is not of this overseer.
+    """
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        status = overseer.main(words, prog_name="overseer", standalone_mode=False)
+        status = overseer.main(words, prog_name="overseer", standalone_mode=False, obj=version)
     except click.ClickException as error:
         print(f"overseer: {_one_line(error)}", file=sys.stderr)
         return error.status if isinstance(error, CommandError) else error.exit_code
     except click.Abort:
         return INTERRUPTED
     return status if isinstance(status, int) else 0
+
+
+def run_cli(version: str, commit: str = "") -> NoReturn:
+    """Be the ``overseer`` command, with whatever drivers were registered: the whole of a program of one's own.
+
+    ``--version`` tells ``version`` and ``commit``, after the name that the program was called by.
+    """
+    name = Path(sys.argv[0]).name
+    sys.exit(main(version=f"{name} {version} ({commit})" if commit else f"{name} {version}"))
 
 
 def _one_line(error: click.ClickException) -> str:

@@ -24,10 +24,13 @@ def serve(config: str | None, log_format: str) -> int:
 
 
 def list_handlers() -> int:
-    """Print the types of the drivers."""
-    from overseer.drivers.registry import built_in_drivers  # noqa: PLC0415  # see above
+    """Print the types of all drivers, and to stderr why others are not among them."""
+    from overseer.drivers.registry import installed_drivers  # noqa: PLC0415  # see above
 
-    click.echo("\n".join(built_in_drivers().types))
+    drivers = installed_drivers()
+    click.echo("\n".join(drivers.types))
+    for name, why in drivers.broken.items():
+        click.echo(f"overseer: {name}: {why}", err=True)
     return 0
 
 

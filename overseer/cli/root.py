@@ -54,6 +54,14 @@ class _Sections(click.Group):
         formatter.write(f"\n{CLIENT_ENVIRONMENT}\n{ENVIRONMENT}")
 
 
+def _tell_version(context: click.Context, _option: click.Parameter, asked: bool) -> None:
+    if asked and not context.resilient_parsing:
+        click.echo(
+            context.obj or f"overseer {__version__}"
+        )  # a program of somebody's has one of its own
+        context.exit()
+
+
 @click.group(
     cls=_Sections,
     commands=[command for members in SECTIONS.values() for command in members],
@@ -73,7 +81,15 @@ class _Sections(click.Group):
     is_flag=True,
     help="Print the registered driver types, one a line.",
 )
-@click.version_option(__version__, "--version", "-version", message="overseer %(version)s")
+@click.option(
+    "--version",
+    "-version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_tell_version,
+    help="Show the version and exit.",
+)
 @click.pass_context
 def overseer(
     context: click.Context, config: str | None, log_format: str, list_handlers: bool

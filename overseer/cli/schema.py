@@ -3,10 +3,10 @@
 import json
 
 from overseer.core.config.schema import config_schema
-from overseer.drivers.registry import built_in_drivers
+from overseer.drivers.registry import installed_drivers
 
 
 def print_schema() -> int:
     """Print the schema and return the exit status."""
-    print(json.dumps(config_schema(built_in_drivers().keys), indent=2, ensure_ascii=False))
+    print(json.dumps(config_schema(installed_drivers().keys), indent=2, ensure_ascii=False))
     return 0

@@ -29,7 +29,9 @@ class ProcessSpec:
     ``rlimits`` maps names as in ``prlimit(1)`` (``nofile``, ``as``, ``cpu`` ...) to ``(soft, hard)``,
     ``None`` standing for "unlimited". With ``pty`` stdin, stdout and stderr are a terminal, the controlling
     one, whatever ``stdin`` says; all output is stdout then. What comes from ``dropped`` streams is read and
-    told to nobody. With ``cgroup`` it runs in a control group of its own, where there can be one.
+    told to nobody. With ``cgroup`` it runs in a control group of its own, where there can be one. The child
+    itself makes the file ``receipt`` before it becomes the program, where flock(1) is installed: it is there
+    exactly if the child was started, whatever becomes of who started it.
     """
 
     argv: tuple[str, ...]
@@ -45,6 +47,7 @@ class ProcessSpec:
     pty: bool = False
     cgroup: bool = False
     dropped: frozenset[Stream] = frozenset()
+    receipt: str | None = None
 
 
 @attrs.frozen

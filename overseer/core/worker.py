@@ -7,7 +7,7 @@ through :class:`WorkerEvents` and obeys through :class:`Worker`. The order of ev
     spawn_failed                                  (and nothing else)
 
 Exactly one of ``spawned`` and ``spawn_failed`` comes. No event arrives from inside the call that starts a
-worker, nor from another thread.
+worker, or any call of one, nor from another thread.
 """
 
 from collections.abc import Callable

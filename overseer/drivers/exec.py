@@ -14,7 +14,6 @@ from overseer.core.config.exec_driver import EXEC, condition_path
 from overseer.core.environment import parse_environment_file
 from overseer.core.expressions import (
     ExpressionError,
-    Validation,
     compile_condition,
     compile_validation,
 )
@@ -25,7 +24,6 @@ from overseer.core.template import Template, TemplateError, compile_template
 from overseer.core.worker import Worker
 from overseer.core.yaml_source import Path
 from overseer.drivers.interfaces import (
-    HIDDEN,
     ActionHandler,
     ActionHandlerFactory,
     DriverConfig,
@@ -36,8 +34,6 @@ from overseer.drivers.interfaces import (
 from overseer.drivers.processes import WorkerConfig, start_worker
 
 _NUL = "\0"
-MAX_SHOWN = 100
-"""Characters of a parameter that an error repeats."""
 
 
 @attrs.frozen(kw_only=True)
@@ -51,7 +47,6 @@ class ExecHandler(ActionHandler):
     environment: tuple[tuple[str, Template], ...]
     file_environment: Mapping[str, str]
     cwd: Template | None
-    validations: Mapping[str, Validation]
     filters: Mapping[Stream, Select]
 
     def validate(self, params: Mapping[str, str]) -> Mapping[str, str]:
@@ -60,16 +55,10 @@ class ExecHandler(ActionHandler):
         :raises ValidationError: naming the parameter that is missing, fails its ``validate``, or holds a NUL
             (execve(2) cannot pass one).
         """
-        values = super().validate(params)
-        for name, value in values.items():
+        for name, value in params.items():
             if _NUL in value:
                 raise ValidationError(f'parameter "{name}": contains a NUL character')
-        for name, validation in self.validations.items():
-            value = values[name]
-            if not validation.accepts(value):
-                shown = HIDDEN if self.parameters[name].secret else _shorten(value)
-                raise ValidationError(f'parameter "{name}": "{shown}" fails {validation.source}')
-        return values
+        return super().validate(params)
 
     def start(self, task_id: str, params: Mapping[str, str], callbacks: WorkerCallbacks) -> Worker:
         """Start the program.
@@ -154,7 +143,6 @@ class ExecFactory(ActionHandlerFactory):
             environment=compiled.environment,
             file_environment=compiled.file_environment,
             cwd=compiled.cwd,
-            validations=compiled.validations,
             filters=compiled.filters,
         )
 
@@ -174,19 +162,16 @@ class _Compiled:
             (name, compile_template(value)) for name, value in config.env.items()
         )
         self.cwd = None if config.cwd is None else compile_template(config.cwd)
-        self.validations = dict(self._validations(config))
+        self._check_validations(config)
         self.filters = dict(self._filters(config))
         self.file_environment = self._read_environment_file(config.env_file)
 
-    def _validations(self, config: ExecConfig) -> Iterator[tuple[str, Validation]]:
+    def _check_validations(self, config: ExecConfig) -> None:
         for name, spec in config.parameters.items():
-            if not spec.validate:
-                continue
-            path: Path = ("parameters", name, "validate")
             try:
-                yield name, compile_validation(spec.validate)
+                compile_validation(spec.validate or "true")
             except ExpressionError as error:
-                self._complain(path, str(error))
+                self._complain(("parameters", name, "validate"), str(error))
 
     def _filters(self, config: ExecConfig) -> Iterator[tuple[Stream, Select]]:
         for stream, source in config.conditions.items():
@@ -211,10 +196,6 @@ class _Compiled:
 
     def _complain(self, path: Path, text: str) -> None:
         self.problems.append(self._config.section.problem(path, text))
-
-
-def _shorten(value: str) -> str:
-    return value if len(value) <= MAX_SHOWN else value[:MAX_SHOWN] + "…"
 
 
 def _render(path: str, template: Template, params: Mapping[str, str]) -> str:

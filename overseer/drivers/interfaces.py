@@ -6,11 +6,12 @@ business of a handler: an :class:`Action` has both.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import cache
+from typing import Any, Literal, Protocol, TypeVar
 
 import attrs
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
 
 from overseer.core.config import (
     ActionConfig,
@@ -20,12 +21,12 @@ from overseer.core.config import (
     Problem,
     Section,
 )
+from overseer.core.expressions import Validation, compile_validation
 from overseer.core.filtering import Select
 from overseer.core.pool import PoolLimits
-from overseer.core.process import Stream
+from overseer.core.process import ProcessSpec, Stream
 from overseer.core.retry import RetryPolicy
 from overseer.core.worker import Worker, WorkerEvents
-from overseer.process import ProcessSpawner
 from overseer.protocol import messages
 from overseer.protocol.messages import ActionInfo, ParamSpec
 
@@ -33,22 +34,29 @@ PoolConfig = PoolLimits
 """What an action says of its pool: sticky-overseer's name of it."""
 HIDDEN = "***"
 """What is shown of a secret."""
+MAX_SHOWN = 100
+"""Characters of a parameter that an error repeats."""
 
 
 class ValidationError(ValueError):
     """The parameters of a start do not fit; the text names the parameter."""
 
 
+class IDriverReactor(IReactorTime, IReactorFromThreads):
+    """The abilities of a reactor that drivers need."""
+
+
 @attrs.frozen(kw_only=True)
 class DriverServices:
     """What a daemon offers to its drivers; ``environment`` is the daemon's own.
 
-    By ``instance`` in their environment the processes of this daemon are recognised, by a later one too where
+    ``start_process`` starts a process and returns its worker; drivers leave that to ``start_worker``. By
+    ``instance`` in their environment the processes of this daemon are recognised, by a later one too where
     there is a database to remember it by.
     """
 
-    spawner: ProcessSpawner
-    clock: IReactorTime
+    start_process: Callable[[ProcessSpec, WorkerEvents], Worker]
+    reactor: IDriverReactor
     environment: Mapping[str, str]
     instance: str = ""
 
@@ -58,7 +66,8 @@ class WorkerCallbacks:
     """Where one run reports to, and what it needs of the daemon: what a handler passes on to its worker.
 
     ``attempt`` counts the automatic restarts of the task up to this run: 0 for a start. ``cgroup`` says whether
-    a process shall have a control group of its own.
+    a process shall have a control group of its own. ``receipt`` is a file that the run itself makes when it
+    begins. ``start_worker`` and ``start_virtual_worker`` see to both.
     """
 
     events: WorkerEvents
@@ -66,6 +75,7 @@ class WorkerCallbacks:
     action: str
     attempt: int = 0
     cgroup: bool = False
+    receipt: str | None = None
 
 
 class ActionHandler(ABC):
@@ -118,6 +128,10 @@ class ActionHandler(ABC):
             if spec.default is None:
                 raise ValidationError(f'parameter "{name}" is required')
             values[name] = spec.default
+        for name, spec in self.parameters.items():
+            if spec.validate and not _compiled(spec.validate).accepts(values[name]):
+                shown = HIDDEN if spec.secret else _shorten(values[name])
+                raise ValidationError(f'parameter "{name}": "{shown}" fails {spec.validate}')
         return values
 
     @abstractmethod
@@ -139,6 +153,15 @@ class ActionHandler(ABC):
         :raises ValidationError: a driver that runs no processes has no such place.
         """
         raise ValidationError("readiness_probe.exec: this driver runs no processes")
+
+
+@cache
+def _compiled(expression: str) -> Validation:
+    return compile_validation(expression)
+
+
+def _shorten(value: str) -> str:
+    return value if len(value) <= MAX_SHOWN else value[:MAX_SHOWN] + "…"
 
 
 class DriverConfig(Mapping[str, Any]):
@@ -177,8 +200,8 @@ class ActionHandlerFactory(ABC):
         is made; without one the driver gets what is written.
     """
 
-    type: ClassVar[str]
-    keys: ClassVar[Kind | None] = None
+    type: str
+    keys: Kind | None = None
 
     @abstractmethod
     def create(
@@ -198,6 +221,69 @@ class ActionHandlerFactory(ABC):
         """
 
 
+@attrs.frozen
+class Submission:
+    """What became of a task that was submitted.
+
+    ``task_id`` is that of the task, or of the one that it would be the ``duplicate`` of; ``reason`` says why it
+    was ``rejected``.
+    """
+
+    status: Literal["started", "queued", "duplicate", "rejected"]
+    task_id: str | None = None
+    reason: str = ""
+
+
+_Result = TypeVar("_Result")
+
+
+class Submitter(Protocol):
+    """What a service starts tasks by, and waits by.
+
+    Whatever is awaited ends by a CancelledError when the service is to end.
+    """
+
+    async def submit(
+        self,
+        action: str,
+        task_id: str,
+        params: Mapping[str, str],
+        *,
+        wait: bool = False,
+        receipt: str | None = None,
+    ) -> Submission:
+        """Start a task, as a client does; without a ``task_id`` it gets one.
+
+        :param wait: if the task is queued, until it has started, or is not to start any more.
+        :param receipt: a file that is there exactly if the task has begun, even if the daemon is killed.
+        """
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait for so many seconds."""
+
+    async def in_thread(self, function: Callable[[], _Result]) -> _Result:
+        """Call what takes its time, a look into a folder or a database for one, and return what it returns."""
+
+
+class ServiceHandler(ActionHandler):
+    """A handler that runs in the background for as long as its action is configured; it need not run tasks."""
+
+    @abstractmethod
+    async def run_service(self, submitter: Submitter) -> None:
+        """Run the service.
+
+        It is called once, when everything else has started; again, after a while, when it raises; and cancelled
+        at a shutdown and when a reload changes its action.
+        """
+
+    def start(self, task_id: str, params: Mapping[str, str], callbacks: WorkerCallbacks) -> Worker:
+        """Refuse to start a task, where the driver does not have any.
+
+        :raises ValidationError: always.
+        """
+        raise ValidationError(f'"{callbacks.action}" runs by itself: there is nothing to start')
+
+
 @attrs.frozen(kw_only=True)
 class Action:
     """One configured action: what the configuration says of it, and the handler of its driver."""
@@ -213,13 +299,19 @@ class Action:
         return self.settings.name
 
     def start(
-        self, task_id: str, params: Mapping[str, str], events: WorkerEvents, *, attempt: int
+        self,
+        task_id: str,
+        params: Mapping[str, str],
+        events: WorkerEvents,
+        *,
+        attempt: int,
+        receipt: str | None = None,
     ) -> Worker:
         """Start one run that reports to ``events``, though not before this returns.
 
         :raises ValidationError: when it cannot be started with these parameters.
         """
-        return self.handler.start(task_id, params, self._callbacks(events, attempt))
+        return self.handler.start(task_id, params, self._callbacks(events, attempt, receipt))
 
     def start_probe(
         self, task_id: str, params: Mapping[str, str], command: Sequence[str], events: WorkerEvents
@@ -230,11 +322,14 @@ class Action:
         """
         return self.handler.start_probe(task_id, params, command, self._callbacks(events, 0))
 
-    def _callbacks(self, events: WorkerEvents, attempt: int) -> WorkerCallbacks:
+    def _callbacks(
+        self, events: WorkerEvents, attempt: int, receipt: str | None = None
+    ) -> WorkerCallbacks:
         return WorkerCallbacks(
             events=events,
             services=self.services,
             action=self.name,
             attempt=attempt,
             cgroup=self.settings.cgroup,
+            receipt=receipt,
         )

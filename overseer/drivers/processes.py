@@ -13,7 +13,6 @@ from overseer.drivers.interfaces import WorkerCallbacks
 from overseer.process import (
     INSTANCE_VARIABLE,
     RUN_VARIABLE,
-    ProcessWorker,
     child_environment,
 )
 
@@ -69,11 +68,9 @@ def start_worker(config: WorkerConfig, callbacks: WorkerCallbacks) -> Worker:
         pty=config.pty,
         dropped=_dropped(config),
         cgroup=callbacks.cgroup,
+        receipt=callbacks.receipt,
     )
-    services = callbacks.services
-    worker = ProcessWorker(services.spawner, spec, callbacks.events, services.clock)
-    worker.start()
-    return worker
+    return callbacks.services.start_process(spec, callbacks.events)
 
 
 def _environment(config: WorkerConfig, callbacks: WorkerCallbacks) -> dict[str, str]:

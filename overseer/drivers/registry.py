@@ -1,6 +1,12 @@
-"""Which drivers there are: a driver registers its factory under the name of its type."""
+"""Which drivers there are: those of overseer, those of installed distributions, and what a program registers.
+
+A distribution says by an entry point of the group ``overseer.drivers`` which module to import, and that module
+registers its factories. One that cannot be imported hurts nobody but the actions that need it.
+"""
 
 from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib.metadata import entry_points
 
 from overseer.core.config import ActionConfig, ConfigError, Kind, Problem, read_keys
 from overseer.core.retry import PartialRetryPolicy, effective_policy
@@ -13,13 +19,20 @@ from overseer.drivers.interfaces import (
     DriverServices,
     ValidationError,
 )
+from overseer.drivers.watch import WatchFactory
+
+ENTRY_POINTS = "overseer.drivers"
+"""The group of entry points that name the modules of drivers."""
 
 
 class Drivers:
-    """The factories that a daemon makes its actions with."""
+    """The factories that a daemon makes its actions with; ``broken`` says why others are not among them."""
 
-    def __init__(self, factories: Iterable[ActionHandlerFactory]) -> None:
+    def __init__(
+        self, factories: Iterable[ActionHandlerFactory], broken: Mapping[str, str] | None = None
+    ) -> None:
         self._factories = {factory.type: factory for factory in factories}
+        self.broken = broken or {}
 
     @property
     def types(self) -> tuple[str, ...]:
@@ -66,8 +79,8 @@ class Drivers:
     def _factory(self, action: ActionConfig) -> ActionHandlerFactory:
         factory = self._factories.get(action.type)
         if factory is None:
-            known = ", ".join(self.types)
-            text = f'unknown driver "{action.type}" (there are: {known})'
+            why = self.broken.get(action.type) or f"there are: {', '.join(self.types)}"
+            text = f'unknown driver "{action.type}" ({why})'
             raise ConfigError((action.config.parent.problem(("type",), text),))
         return factory
 
@@ -94,6 +107,36 @@ class Drivers:
         return handler
 
 
-def built_in_drivers() -> Drivers:
-    """Return the drivers that every daemon has."""
-    return Drivers([ExecFactory()])
+_registered: dict[str, ActionHandlerFactory] = {}
+
+
+def register_factory(factory: ActionHandlerFactory) -> None:
+    """Let every configuration that is read from now on use a driver.
+
+    :raises ValueError: when there is another one of its type.
+    """
+    if _registered.setdefault(factory.type, factory) is not factory:
+        raise ValueError(f'there is a driver "{factory.type}" already')
+
+
+def installed_drivers() -> Drivers:
+    """Return the drivers that are registered, those of installed distributions too."""
+    broken = _import_installed()
+    return Drivers(_registered.values(), broken)
+
+
+@cache
+def _import_installed() -> Mapping[str, str]:
+    """Import the drivers of installed distributions; return what is wrong with those that cannot be."""
+    broken = {}
+    for entry_point in entry_points(group=ENTRY_POINTS):
+        try:
+            entry_point.load()
+        except Exception as error:
+            text = f"cannot import {entry_point.value}: {type(error).__name__}: {error}"
+            broken[entry_point.name] = text
+    return broken
+
+
+register_factory(ExecFactory())
+register_factory(WatchFactory())

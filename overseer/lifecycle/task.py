@@ -71,11 +71,18 @@ class Owner(Protocol):
 
 @attrs.frozen(kw_only=True)
 class Starter:
-    """Who asked for a run, and how to answer."""
+    """Who asked for a run, and how to answer.
+
+    One call comes: ``began``, ``fail`` with the reason for which the run could not begin, or ``left`` with the
+    one for which a task that was queued waits no more. The file ``receipt`` is made by the run itself.
+    """
 
     request_id: str = ""
     subscriber: Subscriber | None = None
     fail: Callable[[str], object] = lambda reason: None
+    began: Callable[[], object] = lambda: None
+    left: Callable[[str], object] = lambda reason: None
+    receipt: str | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -218,9 +225,10 @@ class Task:
         journal = self._surroundings.journal
         if journal is not None:
             journal.cancelled(self.record, self.shown_params, reason, self._surroundings.now())
-        self.starter = Starter()
+        starter, self.starter = self.starter, Starter()
         self._requeue = False
         self.inputs.leave()
+        starter.left(reason)
         self._refuse_attached("the task waits no more")
 
     def wait_no_more(self) -> None:
@@ -304,6 +312,7 @@ class Task:
                 assignment.params,
                 run,
                 attempt=record.restart_count + (not record.first_run),
+                receipt=self.starter.receipt,
             )
         except ValidationError as error:
             self._tell_failed(f"validation error: {error}")
@@ -336,6 +345,7 @@ class Task:
         )
         attached, self._attached = self._attached, []
         for one in (starter, *attached):
+            one.began()
             if one.subscriber is not None:
                 named = msgspec.structs.replace(started, id=one.request_id)
                 subscriptions.send(one.subscriber, self._event(named, now))
@@ -408,7 +418,8 @@ class Task:
         self.given_up = True
         self._requeue = False
         record.state = "errored"
-        record.error_message = f"process {record.pid} does not end, not even by SIGKILL"
+        what = f"process {record.pid}" if record.pid else "the code of the driver"
+        record.error_message = f"{what} does not end, not even by SIGKILL"
         self._tell_errored(record.pid or 0, 0, "unkillable")
         if self._surroundings.journal is not None:
             self._surroundings.journal.lost(record, record.error_message)

@@ -2,7 +2,7 @@
 
 ``nice``, resource limits and the control group are set by an exec prefix (``prlimit(1)``, ``nice(1)``): they
 hold before the program's first instruction, and code of ours between fork and exec (``preexec_fn``)
-would rule out vfork.
+would rule out vfork. A receipt is the file that ``flock(1)`` makes, to lock it.
 """
 
 import errno
@@ -151,6 +151,8 @@ def _limits_prefix(spec: ProcessSpec) -> tuple[str, ...]:
         prefix += [
             f"--{name}={_limit(soft)}:{_limit(hard)}" for name, (soft, hard) in spec.rlimits.items()
         ]
+    if spec.receipt is not None and (flock := shutil.which("flock")) is not None:
+        prefix += [flock, "--no-fork", spec.receipt]
     if spec.nice is not None:
         prefix += [_tool("nice", "niceness"), "-n", str(spec.nice)]
     return tuple(prefix)

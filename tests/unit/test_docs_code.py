@@ -10,6 +10,7 @@ import importlib.util
 import json
 import re
 import shlex
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,13 @@ import pytest
 from jsonschema import Draft202012Validator
 from pages import BLOCKS, FENCE, PAGES, ROOT, Block, checked
 
+import overseer
 from overseer.cli import main as overseer_main
 from overseer.core.config import load_config
 from overseer.core.config.schema import config_schema
 from overseer.core.yaml_source import load_yaml
-from overseer.drivers.registry import built_in_drivers
+from overseer.drivers import registry
+from overseer.drivers.registry import installed_drivers
 from overseer.protocol.codec import decode_request
 from overseer.protocol.fields import fields_of
 from overseer.protocol.messages import MESSAGES, REQUESTS, tag_of
@@ -37,6 +40,7 @@ KINDS = {
     "python": "compiles, and what it imports of overseer is there",
     "sh": "calls commands that there are, with options that they have",
     "ini": "parses, and starts commands that there are",
+    "toml": "parses",
     "nginx": "nothing: there is no nginx in the tests",
     "js": "names requests, messages and fields that there are",
     "html": "names requests, messages and fields that there are",
@@ -62,7 +66,7 @@ OTHER_PROGRAMS = {
 }
 """What may be called without a look at its arguments."""
 
-DRIVERS = built_in_drivers()
+DRIVERS = installed_drivers()
 SCHEMA = Draft202012Validator(config_schema(DRIVERS.keys))
 _REQUESTS = {tag_of(kind): kind for kind in REQUESTS}
 _MESSAGES = {tag_of(kind): kind for kind in MESSAGES}
@@ -175,6 +179,24 @@ def _import(module: str, name: str | None = None) -> None:
     found = importlib.import_module(module)
     if name is not None and not hasattr(found, name):
         importlib.import_module(f"{module}.{name}")
+
+
+@pytest.mark.parametrize("page", ["drivers.md", "services.md"])
+def test_drivers_run(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Python of these pages runs from their beginning to their end, and what it asserts holds."""
+    monkeypatch.setattr(registry, "_registered", dict(registry._registered))
+    monkeypatch.setattr(overseer, "run_cli", lambda version, commit: None)
+    names: dict[str, Any] = {}
+    for block in checked("python"):
+        if block.name.startswith(page):
+            exec(compile(block.text, block.name, "exec"), names)
+    assert names
+
+
+@by_name(checked("toml"))
+def test_toml_parses(block: Block) -> None:
+    """It is TOML."""
+    assert tomllib.loads(block.text)
 
 
 # ------------------------------------------------------------------------------------------- commands

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from overseer.core.config import load_config
-from overseer.drivers.registry import built_in_drivers
+from overseer.drivers.registry import installed_drivers
 
 CHECKOUT = Path(__file__).parents[2]
 DOCKER = CHECKOUT / "docker"
@@ -17,7 +17,7 @@ DOCKER = CHECKOUT / "docker"
 def test_the_configurations_hold(name: str) -> None:
     """They start without tokens, as v2's did, with the warning that this deserves."""
     text = (DOCKER / name).read_text()
-    config = load_config(text, name, {}, built_in_drivers().check, lambda name: "")
+    config = load_config(text, name, {}, installed_drivers().check, lambda name: "")
     assert "echo" in config.actions
     assert not config.tokens
 

@@ -141,7 +141,7 @@ class Handler(ActionHandler):
 
     def start(self, task_id: str, params: Mapping[str, str], callbacks: WorkerCallbacks) -> Worker:
         worker = Worker(callbacks.events)
-        callbacks.services.clock.callLater(0, worker.events.spawned, 7)
+        callbacks.services.reactor.callLater(0, worker.events.spawned, 7)
         self.workers.append(worker)
         return worker
 
@@ -166,7 +166,7 @@ class World:
         )
 
     def actions(self, **handlers: Handler) -> Mapping[str, Action]:
-        services = DriverServices(spawner=None, clock=self.clock, environment={})
+        services = DriverServices(start_process=None, reactor=self.clock, environment={})
         return {
             name: Action(settings=handler, handler=handler, services=services)
             for name, handler in handlers.items()

@@ -6,10 +6,10 @@ changes.py compares what was read twice.
 
 from overseer.core.config.changes import Changes, keep_until_restart
 from overseer.core.config.exec_driver import ExecConfig, Parameter
-from overseer.core.config.kinds import Kind, read_keys
+from overseer.core.config.kinds import Group, Key, Kind, Schema, read_keys
 from overseer.core.config.load import default_config, load_config
 from overseer.core.config.model import ActionConfig, Config, Limits, Retain
-from overseer.core.config.section import ConfigError, Section
+from overseer.core.config.section import ConfigError, Report, Section
 from overseer.core.yaml_source import Problem
 
 __all__ = [
@@ -18,11 +18,15 @@ __all__ = [
     "Config",
     "ConfigError",
     "ExecConfig",
+    "Group",
+    "Key",
     "Kind",
     "Limits",
     "Parameter",
     "Problem",
+    "Report",
     "Retain",
+    "Schema",
     "Section",
     "default_config",
     "keep_until_restart",

@@ -9,13 +9,13 @@ import pytest
 from overseer.cli import main
 from overseer.cli.init import example_config
 from overseer.core.config import Config, load_config
-from overseer.drivers.registry import built_in_drivers
+from overseer.drivers.registry import installed_drivers
 
 COMMENTED_KEY = re.compile(r"^( *)# ( *[a-z_]+:.*  # .*)$", re.MULTILINE)
 
 
 def load(text: str) -> Config:
-    return load_config(text, "config.yaml", {}, built_in_drivers().check, lambda name: "")
+    return load_config(text, "config.yaml", {}, installed_drivers().check, lambda name: "")
 
 
 def test_it_is_a_configuration_that_listens_on_this_machine_only() -> None:

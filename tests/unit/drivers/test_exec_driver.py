@@ -9,14 +9,14 @@ from overseer.core.config import ConfigError, load_config
 from overseer.core.process import ProcessSpec
 from overseer.drivers.exec import ExecHandler
 from overseer.drivers.interfaces import Action, DriverServices, ValidationError
-from overseer.drivers.registry import built_in_drivers
+from overseer.drivers.registry import installed_drivers
 
 
 def problems(config: str) -> list[str]:
     """Return what is said of an action with this ``config``."""
     text = f"actions:\n  a:\n    type: exec\n    config: {config}\n"
     try:
-        load_config(text, "c.yaml", {}, built_in_drivers().check)
+        load_config(text, "c.yaml", {}, installed_drivers().check)
     except ConfigError as error:
         return [str(problem) for problem in error.problems]
     return []
@@ -25,11 +25,10 @@ def problems(config: str) -> list[str]:
 def action(config: str) -> Action:
     """Return an action with this ``config``."""
     text = f"actions:\n  a:\n    type: exec\n    config: {config}\n"
-    drivers = built_in_drivers()
-    clock = Clock()
+    drivers = installed_drivers()
     services = DriverServices(
-        spawner=FakeSpawner(),
-        clock=clock,
+        start_process=FakeSpawner(),
+        reactor=Clock(),
         environment={"HOME": "/home/me", "LANG": "C"},
         instance="me",
     )
@@ -42,7 +41,7 @@ def test_a_secret_is_not_kept_to_start_tasks_again() -> None:
     config = "{entrypoint: p, parameters: {key: {secret: true}, plain: v}}"
     text = f"db: h.db\nactions:\n  a:\n    restore: true\n    type: exec\n    config: {config}\n"
     with pytest.raises(ConfigError) as caught:
-        load_config(text, "c.yaml", {}, built_in_drivers().check)
+        load_config(text, "c.yaml", {}, installed_drivers().check)
     assert [str(problem) for problem in caught.value.problems] == [
         'c.yaml:4: actions.a.restore: not with secret parameters ("key"): they would have to be kept on disk'
     ]
@@ -61,22 +60,15 @@ class FakeSpawner:
     def __init__(self) -> None:
         self.specs: list[ProcessSpec] = []
 
-    def spawn(self, spec: ProcessSpec, *_callbacks: object) -> None:
+    def __call__(self, spec: ProcessSpec, _events: object) -> None:
         self.specs.append(spec)
-
-
-class Silent:
-    """Takes the events of a worker."""
-
-    def spawn_failed(self, reason: str) -> None:
-        """Do nothing."""
 
 
 def spec_of(action: Action, params: dict[str, str], task_id: str = "task", attempt: int = 2):
     """Return what a run with these parameters spawns."""
-    action.start(task_id, action.handler.validate(params), Silent(), attempt=attempt)
-    (spec,) = action.services.spawner.specs
-    action.services.spawner.specs.clear()
+    action.start(task_id, action.handler.validate(params), None, attempt=attempt)
+    (spec,) = action.services.start_process.specs
+    action.services.start_process.specs.clear()
     return spec
 
 
@@ -238,7 +230,8 @@ def test_a_template_that_fails_is_an_answer() -> None:
 def test_an_unknown_driver_is_named() -> None:
     """With those that there are."""
     with pytest.raises(ConfigError) as caught:
-        load_config("actions: {a: {type: docker}}", "c.yaml", {}, built_in_drivers().check)
+        load_config("actions: {a: {type: docker}}", "c.yaml", {}, installed_drivers().check)
     assert (
-        str(caught.value) == 'c.yaml:1: actions.a.type: unknown driver "docker" (there are: exec)'
+        str(caught.value)
+        == 'c.yaml:1: actions.a.type: unknown driver "docker" (there are: exec, watch)'
     )
