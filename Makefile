@@ -99,6 +99,7 @@ lint: $(VENV)/lint-installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --strict examples/driver-package/overseer_wc.py
 
 format: $(VENV)/lint-installed
 	$(BIN)/ruff format .

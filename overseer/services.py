@@ -30,8 +30,6 @@ AGAIN = RetryPolicy(
     restart_on="failure", restart_delay=1.0, backoff=2.0, max_delay=60.0, stable_after=60.0
 )
 """When a service that has failed is started again."""
-LAST_WAIT = 1.0
-"""Seconds after its grace for which a shutdown waits for a service that does not end."""
 _Result = TypeVar("_Result")
 
 
@@ -47,7 +45,6 @@ class Services:
         self._wanted: dict[str, Action] = {}
         self._running: dict[str, _Service] = {}
         self._ended: Deferred[None] | None = None
-        self._deadline: IDelayedCall | None = None
 
     def run(self, actions: Mapping[str, Action]) -> None:
         """Run the services among ``actions`` and no others."""
@@ -62,13 +59,9 @@ class Services:
         self._start_missing()
 
     def stop(self) -> Deferred[None]:
-        """End all of them; fires when they have ended, or have had the time to."""
+        """End all of them; fires when they have ended, the last ones when their grace is over."""
         ended = self._ended = Deferred()
         self.run({})
-        graces = [service.action.settings.stop_grace for service in self._running.values()]
-        self._deadline = self._reactor.callLater(
-            max(graces, default=0.0) + LAST_WAIT, self._give_up
-        )
         self._check_ended()
         return ended
 
@@ -86,21 +79,13 @@ class Services:
                 service.start()
 
     def _gone(self, service: "_Service") -> None:
-        self._running.pop(service.action.name, None)
+        del self._running[service.action.name]
         self._start_missing()
         self._check_ended()
 
     def _check_ended(self) -> None:
         if self._ended is not None and not self._running and not self._ended.called:
-            if self._deadline is not None and self._deadline.active():
-                self._deadline.cancel()
             self._ended.callback(None)
-
-    def _give_up(self) -> None:
-        for service in self._running.values():
-            service.log("does not end: it is left to itself")
-        self._running.clear()
-        self._check_ended()
 
 
 class _Service:

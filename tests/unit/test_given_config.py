@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 
 from overseer.core.config import ConfigError, default_config
-from overseer.drivers.registry import built_in_drivers
+from overseer.drivers.registry import installed_drivers
 from overseer.given_config import read_given
 
 ACTION = {"type": "exec", "config": {"entrypoint": "true"}}
 
 
 def read(given: Any, **environment: str) -> Any:
-    return read_given(given, built_in_drivers(), environment)
+    return read_given(given, installed_drivers(), environment)
 
 
 def test_every_form_means_the_same(tmp_path: Path) -> None:
