@@ -7,6 +7,9 @@ A comment just before a block says what else holds for it:
     examples/config.yaml. A block of text right below it is what it prints; ``…`` there stands for any text,
     and for any lines where it is a line of its own.
 
+``<!-- runs after the one above -->``
+    The same, in one program with the last block before it that is run.
+
 ``<!-- shown only: REASON -->``
     It is checked by nothing.
 """
@@ -22,7 +25,7 @@ README = ROOT / "README.md"
 PAGES = [README, *sorted(DOCS.glob("*.md"))]
 
 FENCE = re.compile(
-    r"(?:^<!-- (?P<mark>runs|shown only: [^\n]+) -->\n\n?)?"
+    r"(?:^<!-- (?P<mark>runs(?: after the one above)?|shown only: [^\n]+) -->\n\n?)?"
     r"^(?P<ticks>```+)(?P<kind>[^\s`]*)[^\n`]*\n(?P<text>.*?)^(?P=ticks)$",
     re.MULTILINE | re.DOTALL,
 )
@@ -51,7 +54,7 @@ class Block:
     @property
     def runs(self) -> bool:
         """Whether it is run against a daemon."""
-        return self.mark == "runs"
+        return self.mark.startswith("runs")
 
     @property
     def is_configuration(self) -> bool:

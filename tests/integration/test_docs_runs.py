@@ -22,7 +22,7 @@ case " $* " in *" -re "*) ;; *) echo film > "$output"; exit ;; esac
 while [ "$1" != -i ]; do shift; done
 [ -e "$2" ] || { echo "$2: No such file or directory" >&2; exit 254; }
 i=10
-while [ $i -lt 25 ]; do
+while [ $i -lt 20 ]; do
     printf 'frame=%s\\nout_time=00:00:%s.000000\\nprogress=continue\\n' $i $i
     i=$((i + 1))
     sleep 0.02
@@ -50,6 +50,7 @@ class Reader:
         self.launch = launch
         self.configuration = (ROOT / "examples" / "config.yaml").read_text(encoding="utf-8")
         self.daemon: Daemon | None = None
+        self.program = ""
 
     def configure(self, text: str) -> None:
         """Take another configuration; a daemon begins with it when something is run."""
@@ -68,7 +69,8 @@ class Reader:
         """Run a block and return what it prints."""
         for name in re.findall(r"--config (\S+)", block.text):
             (self.folder / name).write_text(self.configuration)
-        text, environment = block.text, {**os.environ, "PATH": self.path}
+        self.program = block.text if block.mark == "runs" else self.program + block.text
+        text, environment = self.program, {**os.environ, "PATH": self.path}
         if block.kind == "sh" or ADDRESS in text:
             daemon = self.running()
             text = text.replace(ADDRESS, f"127.0.0.1:{daemon.port}")
