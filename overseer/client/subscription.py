@@ -113,6 +113,8 @@ class Subscription:
                     if self._error is not None:
                         raise self._error
                     return
+                if self._wanted is not None:
+                    raise RuntimeError("somebody else waits for these events: subscribe once more")
                 self._wanted = Deferred(self._unwanted)
                 self.follower.waiting_reader = self
                 await awaitable(self._wanted)

@@ -23,7 +23,15 @@ from overseer.client import (
     Unauthorized,
     connect,
 )
-from overseer.protocol.messages import Exited, Message, Output, Started
+from overseer.protocol.messages import (
+    Errored,
+    Exited,
+    Message,
+    Output,
+    Restarting,
+    RetryPolicy,
+    Started,
+)
 
 
 def twisted(test: Callable[..., Any]) -> Callable[..., Any]:
@@ -106,6 +114,25 @@ async def test_start_follow_stop_replay(connected: Connect) -> None:
                 assert event.intentional
                 break
         assert lines(await client.replay(ticker, since_seq=2)) == ["3"]
+
+
+@twisted
+async def test_a_run_goes_on_through_restarts(connected: Connect) -> None:
+    """On request and by its policy: it ends with the last exit, or when too many of them made it errored."""
+    async with await connected() as client:
+        kinds = []
+        async for event in client.run("sh", params=script("echo; exec sleep 100")):
+            kinds.append(type(event))
+            if kinds == [Started, Output]:
+                restarted = Deferred.fromCoroutine(client.restart(event.task_id))
+            elif len(kinds) == 5:
+                await restarted
+                await client.stop(event.task_id)
+        assert kinds == [Started, Output, Exited, Started, Output, Exited]
+        policy = RetryPolicy(error_threshold=2)
+        events = client.run("sh", params=script("exit 3"), retry_policy=policy)
+        kinds = [type(event) async for event in events]
+        assert kinds == [Started, Exited, Restarting, Started, Exited, Errored]
 
 
 @twisted

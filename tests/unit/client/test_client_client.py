@@ -252,6 +252,16 @@ def test_a_reader_that_only_waits_is_not_forgotten() -> None:
     assert got == [[line(1), Errored("t", 7, 3, TS)]]
 
 
+def test_two_readers_of_one_subscription() -> None:
+    """Each event is told once, so the second is told of its mistake, and the first goes on."""
+    talk = Conversation()
+    events = talk.client.subscribe("t", until_end=True)
+    first, second = result(collect(events)), result(collect(events))
+    assert [type(error) for error in second] == [RuntimeError]
+    talk.link.tell(Subscribed("1", "t", "e", 1, 0), line(1), Errored("t", 7, 3, TS))
+    assert first == [[line(1), Errored("t", 7, 3, TS)]]
+
+
 def test_unsubscribing_ends_the_iterations() -> None:
     """All of this client to that task, and no other."""
     talk = Conversation()
