@@ -63,7 +63,7 @@ install: dist/sticky-overseer
 	ln -sf sticky-overseer $(ROOT)/bin/overseer
 	sed 's,/usr/local/bin/,$(PREFIX)/bin/,' packaging/systemd/overseer.service >$(UNITS)/overseer.service
 	install -m 644 packaging/systemd/overseer.socket $(UNITS)/overseer.socket
-	test ! -f docs/overseer.1 || install -m 644 docs/overseer.1 $(MAN)/overseer.1
+	install -m 644 docs/overseer.1 $(MAN)/overseer.1
 
 uninstall:
 	rm -f $(ROOT)/bin/sticky-overseer $(ROOT)/bin/overseer $(UNITS)/overseer.service $(UNITS)/overseer.socket

@@ -128,6 +128,7 @@ def test_the_real_one_built_and_installed(tmp_path: Path, launch: Callable[..., 
     program = tmp_path / "opt/x/bin/overseer"
     unit = (tmp_path / "opt/x/lib/systemd/system/overseer.service").read_text()
     assert "ExecStart=/opt/x/bin/overseer --config" in unit
+    assert (tmp_path / "opt/x/share/man/man1/overseer.1").is_file()
     path = f"{Path(sys.executable).resolve().parent}:/usr/bin:/bin"
     began = time.monotonic()
     status, text = run(program, "--version", PATH=path, HOME=str(tmp_path))
