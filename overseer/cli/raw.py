@@ -21,14 +21,15 @@ async def raw(
 ) -> int:
     """Send requests and print what comes until all are answered; JSON it is anyway."""
     del as_json
+    wanted = [
+        _read(text, number) for number, text in enumerate(requests or sys.stdin, 1) if text.strip()
+    ]
     printer = _Printer(follow)
     link = await dialer(url, reactor, token=token)(printer)
-    for number, text in enumerate(requests or sys.stdin, 1):
-        if text.strip():
-            request = _read(text, number)
-            if request.get("ack") or request.get("type") not in _ANSWERED_IF_ASKED:
-                printer.unanswered.add(request["id"])
-            link.send(json.dumps(request).encode())
+    for request in wanted:
+        if request.get("ack") or request.get("type") not in _ANSWERED_IF_ASKED:
+            printer.unanswered.add(request["id"])
+        link.send(json.dumps(request).encode())
     # Requests take effect in their order: with this answer nothing more is to come of those without one.
     printer.unanswered.add(_END)
     link.send(json.dumps({"type": "metrics", "id": _END}).encode())
