@@ -4,7 +4,6 @@ The policy comes from three layers, field by field: global, action, ``start``. D
 seconds; the instants may come from a clock that steps, an interval that seems negative counts as 0.
 """
 
-from collections import deque
 from typing import Any, Literal
 
 import attrs
@@ -114,7 +113,7 @@ class RetryState:
 
     def __init__(self, policy: RetryPolicy | None) -> None:
         self._policy = policy
-        self._exits: deque[float] = deque(maxlen=policy.error_threshold if policy else 0)
+        self._exits: list[float] = []
         self._attempt = 0
         self._delay = 0.0
 
@@ -135,6 +134,7 @@ class RetryState:
         if policy is None or (policy.restart_on == "failure" and _succeeded(outcome, policy)):
             return Complete()
         self._exits.append(now)
+        del self._exits[: -policy.error_threshold or None]
         if self._is_too_often(policy, now):
             return GiveUp(len(self._exits))
         if policy.stable_after and now - started_at >= policy.stable_after:

@@ -47,7 +47,8 @@ class RingBuffer(Generic[BatchType]):
     def __init__(self, max_events: int, max_bytes: int, last_seq: int = 0) -> None:
         self._max_events = max_events
         self._max_bytes = max_bytes
-        self._batches: deque[BatchType] = deque()
+        # Made with the first one: an empty deque is 760 bytes, and many a task never tells anything.
+        self._batches: deque[BatchType] | None = None
         self._events = 0
         self._bytes = 0
         self._last_seq = last_seq
@@ -82,6 +83,8 @@ class RingBuffer(Generic[BatchType]):
                 return
             batch = fitting
         batches = self._batches
+        if batches is None:
+            batches = self._batches = deque()
         batches.append(batch)
         self._events += batch.events
         self._bytes += len(batch.frames)
@@ -95,14 +98,13 @@ class RingBuffer(Generic[BatchType]):
     def compact(self) -> None:
         """Let go of the memory behind events that are not replayable any more."""
         kept = self.snapshot()
-        self._clear()
-        self._batches.extend(kept)
+        self._batches = deque(kept) if kept else None
         self._events = sum(batch.events for batch in kept)
         self._bytes = sum(len(batch.frames) for batch in kept)
 
     def snapshot(self) -> list[BatchType]:
         """Return the replayable batches, oldest first, at most ``max_events`` events in all."""
-        batches = list(self._batches)
+        batches = list(self._batches or ())
         surplus = self._events - self._max_events
         if surplus > 0:
             batches[0] = batches[0].tail(batches[0].events - surplus)
@@ -123,7 +125,7 @@ class RingBuffer(Generic[BatchType]):
         return found
 
     def _clear(self) -> None:
-        self._batches.clear()
+        self._batches = None
         self._events = 0
         self._bytes = 0
 

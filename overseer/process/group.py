@@ -54,9 +54,9 @@ class ProcessGroup:
         self._report_gone = gone
         self._led = True
         self._gone = False
-        self._signalled: set[int] = set()
+        self._signalled: tuple[int, ...] = ()
         self._terminated = False
-        self._living: set[Process] = set()
+        self._living: tuple[Process, ...] = ()
         self._look_interval = FIRST_LOOK
         self._kill_call: IDelayedCall | None = None
         self._look_call: IDelayedCall | None = None
@@ -133,7 +133,7 @@ class ProcessGroup:
         return signal.SIGKILL in self._signalled
 
     def _signal(self, number: int) -> None:
-        self._signalled.add(number)
+        self._signalled += (number,)
         if self._led or not self._is_taken():
             # Empty, or all run as another user (set-user-ID programs): waited for all the same.
             with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -209,9 +209,9 @@ class ProcessGroup:
         if not os.path.isdir(PROC):
             return self._killed  # macOS: nothing can tell, and nothing survives SIGKILL for long
         # Those that were alive at the last look first: the walk is for when they have ended.
-        self._living = {one for one in self._living if self._is_member(look_at(one.pid))}
+        self._living = tuple(one for one in self._living if self._is_member(look_at(one.pid)))
         if not self._living:
-            self._living = {one for one in all_processes() if self._is_member(one)}
+            self._living = tuple(one for one in all_processes() if self._is_member(one))
         return not self._living
 
     def _is_member(self, one: Process | None) -> bool:

@@ -7,6 +7,7 @@ delays ``drained``, not ``exited``.
 import os
 from collections.abc import Callable
 
+import attrs
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
@@ -117,6 +118,8 @@ class ProcessWorker:
             Escaped(self._spawner.orphans, child.pid, self._spec.env, child.control_group),
             self._leftovers_gone,
         )
+        # Needed for the start only, and a large part of what is kept for a task that runs.
+        self._spec = attrs.evolve(self._spec, argv=(), env={})
         self._pipes = (self._pipe("stdout", child.stdout),)
         if child.stderr is not None:
             self._pipes += (self._pipe("stderr", child.stderr),)
