@@ -272,7 +272,7 @@ class _CoroutineWorker(_VirtualWorker):
 
 
 class _ThreadWorker(_VirtualWorker):
-    """Runs a function in a thread; ``changed`` guards what the thread sees, too."""
+    """Runs a function in a thread; ``lock`` guards what the thread sees, too, ``changed`` tells it."""
 
     def __init__(
         self, task_id: str, function: "ThreadFunction", callbacks: WorkerCallbacks
@@ -280,7 +280,8 @@ class _ThreadWorker(_VirtualWorker):
         super().__init__(task_id, callbacks)
         self._function = function
         self._callbacks = callbacks
-        self.changed = threading.Condition(threading.Lock())
+        self.lock = threading.Lock()
+        self.changed = threading.Condition(self.lock)
         self.cancelled = False
 
     def call_in_turn(self) -> None:
@@ -361,6 +362,7 @@ class ThreadRun:
         self.action = callbacks.action
         self.attempt = callbacks.attempt
         self._worker = worker
+        self._lock = worker.lock
         self._buffer = worker.buffer
 
     @property
@@ -375,7 +377,7 @@ class ThreadRun:
         :raises ValueError: when there is no such stream.
         """
         worker, buffer = self._worker, self._buffer
-        with worker.changed:
+        with self._lock:  # of itself: a Condition is entered by code in Python
             if worker.cancelled:
                 raise CancelledError("the run was asked to end")
             if stream != buffer.stream:
