@@ -29,7 +29,7 @@ class ModelTask:
     """What the model knows of one task; ``worker`` is there as long as something of it is alive."""
 
     def __init__(self) -> None:
-        self.state = "stopped"
+        self.state = self.state_before = "stopped"
         self.last_seq = 0
         self.ran = False
         self.worker: FakeWorker | None = None
@@ -45,6 +45,7 @@ class ModelRun:
         self.pid = pid
         self.intentional = False
         self.give_up_at: float | None = None
+        self.stop_number = 0
         self.given_up = False
         self.exited_at: float | None = None
         self.outcome = Outcome(0)
@@ -68,6 +69,7 @@ class SupervisorStory(RuleBasedStateMachine):
         self.tasks: dict[str, ModelTask] = {}
         self.finished: list[str] = []
         self.runs: dict[FakeWorker, ModelRun] = {}
+        self.stops = 0
 
     @property
     def now(self) -> float:
@@ -93,7 +95,7 @@ class SupervisorStory(RuleBasedStateMachine):
             task = self.tasks[task_id] = ModelTask()
         if task_id in self.finished:
             self.finished.remove(task_id)
-        task.state = "active"
+        task.state_before, task.state = task.state, "active"
         task.grace = None
         task.waiting = task.worker is not None
         if not task.waiting:
@@ -216,7 +218,9 @@ class SupervisorStory(RuleBasedStateMachine):
     def advance(self, seconds: float) -> None:
         waited_for = [item for item in self.runs.items() if item[1].give_up_at is not None]
         self.world.clock.advance(seconds)
-        for worker, run in sorted(waited_for, key=lambda item: item[1].give_up_at or 0.0):
+        # Of those that are given up at the same instant, the one that was stopped first.
+        waited_for.sort(key=lambda item: (item[1].give_up_at or 0.0, item[1].stop_number))
+        for worker, run in waited_for:
             if (run.give_up_at or 0.0) > self.now:
                 continue
             run.give_up_at = None
@@ -235,12 +239,14 @@ class SupervisorStory(RuleBasedStateMachine):
             run = self.runs[worker]
             run.intentional = True
             run.give_up_at = self.now + task.grace + UNKILLABLE_AFTER
+            self.stops += 1
+            run.stop_number = self.stops
 
     def fail_start(self, task_id: str, reason: str) -> None:
-        """The client is told; a task that never ran is forgotten."""
+        """The client is told; a task that never ran is forgotten, another one is what it was."""
         self.answers.append(error(task_id, reason))
         task = self.tasks[task_id]
-        task.state = "stopped"
+        task.state = task.state_before
         task.worker = None
         task.waiting = False
         if task.ran:
