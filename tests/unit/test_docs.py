@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from pages import DOCS, FENCE, PAGES, README
+from pages import DOCS, FENCE, PAGES, README, ROOT
 
 from overseer.core.config.changes import NEEDS_RESTART
 from overseer.core.config.exec_driver import _PARAMETER, EXEC
@@ -127,7 +127,9 @@ def test_templates_render_as_shown() -> None:
         assert template.render(json.loads(params)) == result, source
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page", [*PAGES, ROOT / "CHANGELOG.md", *ROOT.glob("*/README.md")], ids=str
+)
 def test_links_resolve(page: Path) -> None:
     """Links within the repository lead to a file, and to a heading of it."""
     text = FENCE.sub("", page.read_text(encoding="utf-8"))
