@@ -3,7 +3,12 @@
 import sys
 
 from twisted.internet import reactor
-from twisted.logger import globalLogBeginner
+from twisted.logger import (
+    FilteringLogObserver,
+    LogLevel,
+    LogLevelFilterPredicate,
+    globalLogBeginner,
+)
 
 from overseer.cli.log_format import OBSERVERS
 from overseer.core.config import ConfigError
@@ -15,9 +20,11 @@ from overseer.program import ConfigFileError, Program, complain, read_config
 
 def serve(config_path: str | None, log_format: str) -> int:
     """Run the daemon until a signal ends it; return the exit status."""
-    globalLogBeginner.beginLoggingTo(
-        [OBSERVERS[log_format](sys.stderr)], redirectStandardIO=False, discardBuffer=True
+    # What only helps to find faults in overseer itself would be a line for each orphan, and more.
+    observer = FilteringLogObserver(
+        OBSERVERS[log_format](sys.stderr), [LogLevelFilterPredicate(LogLevel.info)]
     )
+    globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False, discardBuffer=True)
     try:
         program = Program(reactor, read_config(config_path), config_path)
         program.startService()
