@@ -4,7 +4,8 @@ The parameters of the function say what is written and sent. One before ``*`` is
 operator's: a key of the action's ``config``. Its annotation says what it may be, and without a default it is
 required. The parameter ``run`` is neither: it is given the run.
 
-An ``async def`` runs on the reactor, any other function in a thread. A generator of either kind yields lines.
+An ``async def`` runs on the reactor, any other function in a thread. A generator of either kind yields lines: a
+text is one of stdout, a pair is a stream and a line of it.
 """
 
 import inspect
@@ -16,7 +17,6 @@ import attrs
 import msgspec
 
 from overseer.core.config import Group, Key, Kind, Parameter, Report, Schema, Section
-from overseer.core.process import Stream
 from overseer.core.retry import RetryPolicy
 from overseer.core.worker import Worker
 from overseer.core.yaml_source import describe
@@ -35,8 +35,6 @@ from overseer.protocol.messages import ActionInfo
 
 RUN = "run"
 """The parameter of a function that is given the run."""
-Line = str | tuple[Stream, str]
-"""What a generator yields: a line of stdout, or a stream and a line of it."""
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _EXPECTED: Mapping[Any, str] = {
     str: "text",
@@ -126,7 +124,10 @@ class FunctionHandler(ActionHandler):
         async def send_all(run: CoroutineRun) -> None:
             async with aclosing(call(run)) as lines:
                 async for line in lines:
-                    await run.send(*_addressed(line))
+                    if isinstance(line, str):
+                        await run.send("stdout", line)
+                    else:
+                        await run.send(*line)
 
         def send_each(run: ThreadRun) -> Any:
             with closing(call(run)) as lines:
@@ -135,7 +136,10 @@ class FunctionHandler(ActionHandler):
                         line = next(lines)
                     except StopIteration as end:
                         return end.value
-                    run.send(*_addressed(line))
+                    if isinstance(line, str):
+                        run.send("stdout", line)
+                    else:
+                        run.send(*line)
 
         if inspect.isasyncgenfunction(function):
             return start_virtual_worker(task_id, send_all, callbacks)
@@ -236,7 +240,3 @@ def _written(default: object) -> str:
 def _expected(type: Any, error: msgspec.ValidationError) -> str:
     expected = _EXPECTED.get(type)
     return f"expected {expected}" if expected else f"{error}".lower()
-
-
-def _addressed(line: Line) -> tuple[Stream, str]:
-    return ("stdout", line) if isinstance(line, str) else line
