@@ -168,8 +168,10 @@ class _Compiled:
 
     def _check_validations(self, config: ExecConfig) -> None:
         for name, spec in config.parameters.items():
+            if not spec.validate:
+                continue  # or the library would be loaded for nothing
             try:
-                compile_validation(spec.validate or "true")
+                compile_validation(spec.validate)
             except ExpressionError as error:
                 self._complain(("parameters", name, "validate"), str(error))
 

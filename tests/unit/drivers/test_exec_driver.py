@@ -1,5 +1,8 @@
 """The exec driver: what of a configured action is refused, and what a start makes of it."""
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -235,3 +238,23 @@ def test_an_unknown_driver_is_named() -> None:
         str(caught.value)
         == 'c.yaml:1: actions.a.type: unknown driver "docker" (there are: exec, watch)'
     )
+
+
+def test_the_library_of_expressions_is_loaded_only_for_what_needs_it() -> None:
+    """It takes 12 MB of memory: free parameters and the commonest conditions do without."""
+    config = {
+        "entrypoint": "echo",
+        "command": ["[[.text]]"],
+        "parameters": {"text": {"default": "x"}, "other": {}},
+        "output": {"stdout": {"condition": 'output.data.contains("x")'}},
+    }
+    text = json.dumps({"actions": {"a": {"type": "exec", "config": config}}})
+    code = """if True:
+        import sys
+        from overseer.core.config import load_config
+        from overseer.drivers.registry import installed_drivers
+
+        load_config(sys.argv[1], "config.yaml", {}, installed_drivers().check, open)
+        sys.exit("cel_expr_python.cel" in sys.modules)
+    """
+    assert subprocess.run([sys.executable, "-c", code, text], check=False).returncode == 0
