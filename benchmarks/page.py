@@ -29,6 +29,19 @@ something; absolute figures prove nothing, as the same server gives twice the ra
 ![Rates as multiples of the yardstick's](performance.svg)
 """
 
+NOTES = """\
+## What limits it
+
+- **Streams**: beside `cat` and the copy of prepared bytes, one processor of Python. Per read of 64 KiB: decode, one JSON
+  encoding, one join; per subscriber one write of the same bytes.
+- **Starts**: half of the time the two threads that start processes wait for the kernel, which opens the program. That
+  is done without Python's lock, so it stops nobody's output.
+- **Starts beside thousands of running tasks**: each of these has three descriptors open, and for every start the kernel
+  copies the whole table and closes the copy again at the exec. A bare loop falls in the same way; its figure stands
+  beside ours. It would take a small process of its own that starts all others, without these descriptors.
+- **JSON filters**: every line is checked to be JSON in whole, as the expression language wants it.
+"""
+
 
 def write(target, results):
     """Write the page to ``target`` and the plot beside it; what was not measured is left out."""
@@ -38,7 +51,7 @@ def write(target, results):
     trials = [(name, result) for name, result in known if not result["rates"]]
     parts += ["## Rates\n", *(_race(name, result) for name, result in races)]
     parts += ["## Other figures\n", *(_trial(name, result) for name, result in trials)]
-    parts.append(_environments(known))
+    parts += [NOTES, _environments(known)]
     target.write_text("\n".join(parts))
     rates = {
         WORKLOADS[name].title: {

@@ -1,6 +1,8 @@
 """Trials: promises that a contender keeps or breaks, each figure with its bound."""
 
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -298,9 +300,31 @@ def sleepers(contenders, effort):
                 "x",
                 at_least=0.35,
             ),
+            Figure(
+                "the same of a bare loop, beside as many descriptors",
+                bare_starts(3 * SLEEPERS) / bare_starts(0),
+                "x",
+            ),
             Figure("processor time when nothing happens", busy, "%"),
         ]
     )
+
+
+def bare_starts(descriptors):
+    """Return how many `true` a second a loop starts in a process that has so many descriptors open."""
+    code = (
+        "import os, resource, subprocess, sys, time\n"
+        "limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))\n"
+        "pipes = [os.pipe() for _ in range(int(sys.argv[1]) // 2)]\n"
+        "begin = time.perf_counter()\n"
+        "for _ in range(200):\n"
+        "    subprocess.run(['true'], close_fds=False)\n"
+        "print(200 / (time.perf_counter() - begin))"
+    )
+    command = [sys.executable, "-c", code, str(descriptors)]
+    runs = [subprocess.run(command, check=True, capture_output=True) for _ in range(3)]
+    return max(float(run.stdout) for run in runs)
 
 
 def spawn_rate(connection, effort):
