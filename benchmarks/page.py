@@ -32,13 +32,13 @@ something; absolute figures prove nothing, as the same server gives twice the ra
 NOTES = """\
 ## What limits it
 
-- **Streams**: beside `cat` and the copy of prepared bytes, one processor of Python. Per read of 64 KiB: decode, one JSON
-  encoding, one join; per subscriber one write of the same bytes.
-- **Starts**: half of the time the two threads that start processes wait for the kernel, which opens the program. That
-  is done without Python's lock, so it stops nobody's output.
-- **Starts beside thousands of running tasks**: each of these has three descriptors open, and for every start the kernel
-  copies the whole table and closes the copy again at the exec. A bare loop falls in the same way; its figure stands
-  beside ours. It would take a small process of its own that starts all others, without these descriptors.
+- **Streams**: beside `cat` and the copy of prepared bytes, one processor of Python. Per read of 64 KiB: decode,
+  one JSON encoding, one join; per subscriber one write of the same bytes.
+- **Starts**: half of the time the two threads that start processes wait for the kernel, which opens the
+  program. That is done without Python's lock, so it stops nobody's output.
+- **Starts beside thousands of running tasks**: each of these has three descriptors open, and for every start
+  the kernel copies the whole table and closes the copy again at the exec. A bare loop falls in the same way;
+  its figure stands beside ours. It would take a small process that starts all others and has no descriptors.
 - **JSON filters**: every line is checked to be JSON in whole, as the expression language wants it.
 """
 
