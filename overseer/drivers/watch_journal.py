@@ -8,7 +8,8 @@ the receipt tells, which the run itself has made if it had begun.
 import contextlib
 import os
 import sqlite3
-from collections.abc import Iterable, Mapping
+import threading
+from collections.abc import Iterable, Iterator, Mapping
 
 BUSY = 1.0
 """Seconds to wait for a journal that another daemon has open."""
@@ -23,7 +24,10 @@ CREATE TABLE IF NOT EXISTS overseer_watch (
 
 
 class WatchJournal:
-    """A journal in an SQLite file, which is made for this user alone. One thread at a time may use it.
+    """A journal in an SQLite file, which is made for this user alone.
+
+    Threads may use it one at a time, and it may be closed while one does: a service is cancelled at any moment,
+    but what it has given to a thread goes on there.
 
     :raises OSError: when the file, or the folder of receipts beside it, cannot be made.
     :raises sqlite3.Error: when it is no journal, or another daemon uses it.
@@ -31,6 +35,7 @@ class WatchJournal:
 
     def __init__(self, path: str) -> None:
         self._receipts = os.path.abspath(f"{path}.receipts")
+        self._lock = threading.Lock()
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         self._connection = sqlite3.connect(
             path, timeout=BUSY, check_same_thread=False, isolation_level=None
@@ -97,19 +102,18 @@ class WatchJournal:
                     os.unlink(os.path.join(self._receipts, name))
 
     def close(self) -> None:
-        """Let others open it."""
-        self._connection.close()
+        """Let others open it, once nothing is being written: whoever writes later gets ``sqlite3.Error``."""
+        with self._lock:
+            self._connection.close()
 
-    def _transaction(self) -> "_Transaction":
-        return _Transaction(self._connection)
-
-
-class _Transaction:
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-
-    def __enter__(self) -> None:
-        self._connection.execute("BEGIN IMMEDIATE")
-
-    def __exit__(self, kind: object, error: object, frames: object) -> None:
-        self._connection.execute("COMMIT" if error is None else "ROLLBACK")
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        # A connection that is closed in the midst of a statement of another thread crashes the process.
+        with self._lock:
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
+            self._connection.execute("COMMIT")

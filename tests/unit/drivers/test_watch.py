@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -177,6 +178,20 @@ def test_a_journal_belongs_to_one_daemon(tmp_path: Path) -> None:
         WatchJournal(str(path))
     journal.close()
     WatchJournal(str(path)).close()
+
+
+def test_a_journal_is_not_closed_in_the_midst_of_a_writing(tmp_path: Path) -> None:
+    """What a cancelled service has given to a thread goes on there: SQLite crashed the daemon."""
+    journal = WatchJournal(str(tmp_path / "journal"))
+    closing = threading.Thread(target=journal.close)
+    with journal._transaction():
+        closing.start()
+        closing.join(0.1)
+        journal._connection.execute("INSERT INTO overseer_watch VALUES ('a', 1, 'b', 0)")
+    closing.join()
+    with pytest.raises(sqlite3.ProgrammingError):
+        journal.settle(["a"])
+    assert WatchJournal(str(tmp_path / "journal")).unsettled == {"a": "b"}
 
 
 def test_mistakes_in_the_configuration() -> None:
