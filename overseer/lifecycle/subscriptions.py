@@ -68,13 +68,24 @@ class Subscriptions:
         self._by_task: dict[str, dict[Subscriber, bool]] = {}
         self._to_every_task: dict[Subscriber, bool] = {}
         self._of_subscriber: dict[Subscriber, set[str]] = {}
+        self._starters: dict[str, tuple[Subscriber, ...]] = {}
+        """Who is subscribed to a task for having started it, and did not ask to be."""
         self._audiences: dict[str, _Audience] = {}
 
-    def subscribe(self, subscriber: Subscriber, task_id: str, *, output: bool = True) -> bool:
-        """Add a subscription, or change what it wants; return whether it is new."""
+    def subscribe(
+        self, subscriber: Subscriber, task_id: str, *, output: bool = True, by_start: bool = False
+    ) -> bool:
+        """Add a subscription, or change what it wants; return whether it is new.
+
+        One that nobody asked for, but that came with a start, ends when the task is forgotten.
+        """
         own = self._of_subscriber.setdefault(subscriber, set())
         new = task_id not in own
         own.add(task_id)
+        if not by_start:
+            self._forget_start(subscriber, task_id)
+        elif new:
+            self._starters[task_id] = (*self._starters.get(task_id, ()), subscriber)
         if task_id == EVERY_TASK:
             self._to_every_task[subscriber] = output
             self._audiences.clear()
@@ -120,8 +131,10 @@ class Subscriptions:
         return audience
 
     def release(self, task_id: str) -> None:
-        """Let go of what was remembered for a task that is no more; subscriptions to its id stay."""
+        """Let go of what was remembered for a task that is no more; subscriptions that were asked for stay."""
         self._audiences.pop(task_id, None)
+        for subscriber in self._starters.get(task_id, ()):
+            self.unsubscribe(subscriber, task_id)
 
     def publish(
         self, batch: Batch, *, besides: Container[Subscriber | None] = ()
@@ -155,8 +168,19 @@ class Subscriptions:
             del self._to_every_task[subscriber]
             self._audiences.clear()
             return
+        self._forget_start(subscriber, task_id)
         subscribers = self._by_task[task_id]
         del subscribers[subscriber]
         if not subscribers:
             del self._by_task[task_id]
         self._audiences.pop(task_id, None)
+
+    def _forget_start(self, subscriber: Subscriber, task_id: str) -> None:
+        starters = self._starters.get(task_id)
+        if starters is None or subscriber not in starters:
+            return
+        left = tuple(one for one in starters if one is not subscriber)
+        if left:
+            self._starters[task_id] = left
+        else:
+            del self._starters[task_id]

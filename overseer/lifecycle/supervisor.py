@@ -641,7 +641,9 @@ class Supervisor:
     def _subscribed(self, starter: Starter, task_id: str) -> Starter:
         """Subscribe a starter; it is not subscribed any more after its start has failed."""
         subscriber = starter.subscriber
-        if subscriber is None or not self.subscriptions.subscribe(subscriber, task_id):
+        if subscriber is None or not self.subscriptions.subscribe(
+            subscriber, task_id, by_start=True
+        ):
             return starter
 
         def fail(reason: str) -> None:

@@ -190,3 +190,36 @@ def test_a_sink_that_fails_is_logged_and_skipped() -> None:
         subscriptions.publish(event("a"))
     assert (reader.messages, len(poured)) == ([told("a")], 1)
     assert [str(logged["log_failure"].value) for logged in events] == ["the sink is broken"]
+
+
+def test_a_subscription_that_came_with_a_start_ends_with_its_task(
+    subscriptions: Subscriptions,
+) -> None:
+    """Or a client that starts tasks day after day would be subscribed to all that ever were."""
+    starter, other, asker = Reader(), Reader(), Reader()
+    for reader in (starter, other, asker):
+        subscriptions.subscribe(reader, "a", by_start=True)
+    subscriptions.subscribe(asker, "a")
+    subscriptions.subscribe(starter, "b", by_start=True)
+    subscriptions.release("a")
+    assert subscriptions.audience("a") == (asker,)
+    assert subscriptions.audience("b") == (starter,)
+    assert set(subscriptions.remove(starter)) == {"b"}
+    assert subscriptions.remove(other) == ()
+
+
+def test_a_subscription_that_was_asked_for_outlives_the_start(
+    subscriptions: Subscriptions,
+) -> None:
+    """Whichever of the two came first."""
+    reader = Reader()
+    subscriptions.subscribe(reader, "a")
+    subscriptions.subscribe(reader, "a", by_start=True)
+    subscriptions.release("a")
+    assert subscriptions.audience("a") == (reader,)
+    subscriptions.unsubscribe(reader, "a")
+    subscriptions.subscribe(reader, "a", by_start=True)
+    subscriptions.unsubscribe(reader, "a")
+    subscriptions.subscribe(reader, "a")
+    subscriptions.release("a")
+    assert subscriptions.audience("a") == (reader,)
