@@ -60,6 +60,11 @@ class Load(threading.Thread):
         self._chance = chance
         self._scripts = scripts
 
+    @property
+    def has_been_told_for_a_while(self) -> bool:
+        """Whether it was told of an exit that must survive."""
+        return bool(self.exits) and self.exits[0][0] < time.monotonic() - TOLD_FOR
+
     def run(self) -> None:
         with suppress(Exception), self._daemon.client() as client:
             for step in range(10**6):
@@ -136,6 +141,8 @@ def test_killed_at_any_moment(launch: Callable[..., Daemon], kills: int) -> None
         for one in load:
             one.start()
         threading.Event().wait(chance.uniform(0.0, 1.0))
+        if kill == kills - 1 and not told:
+            eventually(lambda load=load: any(one.has_been_told_for_a_while for one in load))
         below = daemon.descendants()
         moment = time.monotonic()
         daemon.process.kill()
