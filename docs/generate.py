@@ -28,7 +28,7 @@ from overseer.cli import manual
 from overseer.cli.help import ENVIRONMENT
 from overseer.core import webhooks as webhook_rules
 from overseer.core.config import exec_driver, policies, table
-from overseer.core.config.kinds import Group, Key, Kind, Later, ListOf, MapOf, Scalar
+from overseer.core.config.kinds import WITHOUT_EFFECT, Group, Key, Kind, ListOf, MapOf, Scalar
 from overseer.core.sizes import format_size
 from overseer.core.template.functions import FUNCTIONS
 from overseer.drivers import watch
@@ -266,44 +266,36 @@ def retry_keys() -> str:
 
 def _status(name: str) -> str:
     (key,) = (key for key in table.CONFIG.keys if key.name == name)
-    text = f"`{name}`, at the top and in an action: {key.description}"
-    if key.later is None:
-        return f"{text}.\n\n"
-    return f"{text}. {_later(key.later, key.note)}.\n\n"
-
-
-def _later(later: Later, note: str) -> str:
-    text = later.value + (": refused" if later is Later.REFUSED else "") + note
-    return f"**{text[0].upper()}{text[1:]}**"
+    return f"`{name}`, at the top and in an action: {key.description}.\n\n"
 
 
 def _keys(top: Group, without: Sequence[str] = ()) -> str:
     rows = []
-    for path, key, inherited in _walk(top, "", None):
+    for path, key in _walk(top, ""):
         if path in without:
             continue
         meaning = key.description
         if key.environment is not None:
             meaning += f"; set by `{key.environment}`, too"
-        later = key.later or inherited
-        if later is not None:
-            meaning += f". {_later(later, key.note)}"
+        if key.dead:
+            text = WITHOUT_EFFECT + key.note
+            meaning += f". **{text[0].upper()}{text[1:]}**"
         rows.append((f"`{path}`", _expected(key.kind), _default(key), meaning))
     return _table(("key", "value", "default", "meaning"), rows)
 
 
-def _walk(top: Group, prefix: str, later: Later | None) -> Iterator[tuple[str, Key, Later | None]]:
-    """Yield every key with its path and the reason why a key above it is not in this version."""
+def _walk(top: Group, prefix: str) -> Iterator[tuple[str, Key]]:
+    """Yield every key with its path."""
     for key in top.keys:
         path = prefix + key.name
         if key.name in exec_driver.RLIMIT_NAMES and prefix == "rlimits.":
             continue  # sixteen of a kind: told with their group
-        yield path, key, later
+        yield path, key
         inner = _inner(key.kind)
         # The tables of policies.py are told once, and an action is told by itself.
         if inner is not None and inner is not table.ACTION:
             several = {MapOf: ".NAME", ListOf: "[]"}.get(type(key.kind), "")
-            yield from _walk(inner, f"{path}{several}.", key.later or later)
+            yield from _walk(inner, f"{path}{several}.")
 
 
 def _inner(kind: Kind) -> Group | None:

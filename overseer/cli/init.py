@@ -76,7 +76,7 @@ def _commented(
     keys: Iterable[Key], indent: str, without: frozenset[str], inner: str = ""
 ) -> Iterator[str]:
     for key in keys:
-        if key.later is not None or key.name in without | _OTHER_SPELLINGS:
+        if key.dead or key.name in without | _OTHER_SPELLINGS:
             continue
         group = _group(key.kind)
         if group is None:

@@ -5,7 +5,6 @@ what may be configured. Reading never stops at the first problem: it notes it in
 """
 
 import difflib
-import enum
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
@@ -151,20 +150,16 @@ class MapOf(Kind):
         }
 
 
-class Later(enum.Enum):
-    """What a key does that this version knows only by name, unless its value is the default."""
-
-    IGNORED = "not in this version: ignored"
-    REFUSED = "not in this version"
-    DEAD = "has no effect any more: ignored"
+WITHOUT_EFFECT = "has no effect any more: ignored"
+"""What is said of a key that only v2 knew."""
 
 
 @attrs.frozen(kw_only=True)
 class Key:
-    """One key of the configuration. To turn on a later one, take its ``later`` away.
+    """One key of the configuration.
 
-    ``harmless`` lists values besides the default that change nothing either, and ``note`` goes on
-    where the warning or the refusal of a later key ends. Of a ``secret`` key no error shows a value.
+    One that is ``dead`` is of v2 and only warned of; ``note`` goes on where the warning ends. Of a ``secret``
+    key no error shows a value.
     """
 
     name: str = attrs.field(kw_only=False)
@@ -173,8 +168,7 @@ class Key:
     default: Any = None
     required: bool = False
     environment: str | None = None
-    later: Later | None = None
-    harmless: tuple[Any, ...] = ()
+    dead: bool = False
     note: str = ""
     secret: bool = False
 
@@ -188,13 +182,8 @@ class Key:
         value = self.kind.read(section, report)
         if value is None:
             value = self.default
-        changes = section.value is not None and value not in (self.default, *self.harmless)
-        if self.later is not None and changes and len(report.problems) == known:
-            text = self.later.value + self.note
-            if self.later is Later.REFUSED:
-                report.refuse(section, text)
-            else:
-                report.warn(section, text)
+        if self.dead and section.value is not None and len(report.problems) == known:
+            report.warn(section, WITHOUT_EFFECT + self.note)
         return value
 
     def schema(self) -> Schema:
@@ -205,8 +194,8 @@ class Key:
         about: Schema = {"description": self.description}
         if self.default not in (None, "", (), {}):
             about["default"] = self.kind.written(self.default)
-        if self.later is not None:
-            about["description"] += f"; {self.later.value}{self.note}"
+        if self.dead:
+            about["description"] += f"; {WITHOUT_EFFECT}{self.note}"
             about["deprecated"] = True
         return {**about, **schema}
 
@@ -248,7 +237,7 @@ class Group(Kind):
                 values[key.name] = key.read(place, report)
         if self.check is not None:
             self.check(section, values, report)
-        return self.make(**{name: values[name] for name in values if known[name].later is None})
+        return self.make(**{name: values[name] for name in values if not known[name].dead})
 
     def schema(self) -> Schema:
         """Return the object with these keys and no others; ``null`` is one without any."""
@@ -283,6 +272,6 @@ def _or_null(schema: Schema) -> Schema:
 
 
 def _unknown(name: str, keys: tuple[Key, ...]) -> str:
-    names = [key.name for key in keys if key.later is not Later.DEAD]
+    names = [key.name for key in keys if not key.dead]
     close = difflib.get_close_matches(name, names, n=1)
     return f'unknown key, did you mean "{close[0]}"?' if close else "unknown key"

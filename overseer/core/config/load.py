@@ -79,7 +79,7 @@ def _read(
         # An empty variable counts as unset, like an absent one.
         if key.environment is not None and (text := environment.get(key.environment)):
             value = key.read(Section(Document.of_variable(key.environment, text)), report)
-            if key.later is None:
+            if not key.dead:
                 values[key.name] = value
     if section.at("listen").value is None and not environment.get("OVERSEER_LISTEN"):
         _apply_port(values, environment, report)

@@ -1,13 +1,12 @@
-"""The table of every key outside of the drivers: its kind, its default, what it means, since when.
+"""The table of every key outside of the drivers: its kind, its default, and what it means.
 
 This is the one source of truth: validation runs from it, and so may a schema or a page of the manual.
-A later key becomes a key of this version by taking its ``later`` away and giving model.py the field.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
-from overseer.core.config.kinds import Group, Key, Kind, Later, ListOf, MapOf, Schema
+from overseer.core.config.kinds import Group, Key, Kind, ListOf, MapOf, Schema
 from overseer.core.config.model import Limits, Retain
 from overseer.core.config.policies import RETRY, TASK_POOL
 from overseer.core.config.readiness import DEPENDS_ON, READINESS_PROBE
@@ -225,7 +224,7 @@ ACTION = Group(
             default=False,
             description="whether every run has a control group of its own, which nothing escapes",
         ),
-        Key("params", ANYTHING, later=Later.DEAD, description="v2's older config.parameters"),
+        Key("params", ANYTHING, dead=True, description="v2's older config.parameters"),
     ),
 )
 
@@ -307,7 +306,7 @@ CONFIG = Group(
         Key(
             "listen_addr",
             ANYTHING,
-            later=Later.DEAD,
+            dead=True,
             note=", use listen",
             description="v2's older listen",
         ),

@@ -300,7 +300,7 @@ def test_one_problem_of_an_action(text, problem):
         "actions: {x: {type: exec, cgroup: false}}",
     ],
 )
-def test_a_later_key_that_changes_nothing_is_silent(text):
+def test_a_key_that_changes_nothing_is_silent(text):
     assert warnings(text) == []
 
 
@@ -312,7 +312,7 @@ def test_a_later_key_that_changes_nothing_is_silent(text):
          "actions.x.params: has no effect any more: ignored"),
     ],
 )  # fmt: skip
-def test_a_later_key_that_only_warns(text, warning):
+def test_a_key_without_effect_only_warns(text, warning):
     assert warnings(text) == [f"config.yaml:1: {warning}"]
 
 
@@ -516,7 +516,7 @@ def test_the_keys_of_an_actions_life():
     assert (config.timeout, config.idle_timeout, config.dedupe_key) == (0.0, 0.0, ())
 
 
-def test_a_later_key_of_the_wrong_kind_says_so():
+def test_a_key_of_the_wrong_kind_says_so():
     assert problems("log_rotate: often\ndb: [x]\n") == [
         'config.yaml:1: log_rotate: expected a mapping, got "often"',
         "config.yaml:2: db: expected text, got a list",
