@@ -140,6 +140,12 @@ def test_only_the_program_takes_the_global_reactor() -> None:
     }
 
 
+def test_no_two_test_files_have_the_same_name() -> None:
+    """pytest imports them by their bare names: of two in one run it finds only one."""
+    names = [path.name for path in TESTS.rglob("test_*.py")]
+    assert {name for name in names if names.count(name) > 1} == set()
+
+
 def test_tests_never_sleep() -> None:
     """Tests wait for conditions; the one place that looks again and again is ``eventually``."""
     for path in sorted(TESTS.rglob("*.py")):
