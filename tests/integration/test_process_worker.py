@@ -346,8 +346,11 @@ async def test_a_group_of_zombies_that_nobody_reaps_counts_as_gone(runs):
     script = """if True:
         import os, signal, time
         if os.fork() == 0:
+            parent = os.getpid()
             if os.fork() > 0:
                 os._exit(0)
+            while os.getppid() == parent:
+                time.sleep(0.001)
             if os.fork() == 0:
                 signal.pause()
             os.setsid()
