@@ -1,7 +1,6 @@
 """What clients do to a task while it runs: give it something to read, signal it, resize its terminal."""
 
 import base64
-import binascii
 from collections.abc import Callable
 
 from overseer.core.process import signal_number
@@ -66,7 +65,7 @@ def _data_of(request: Input) -> bytes:
     if request.data_base64 is not None:
         try:
             return base64.b64decode(request.data_base64, validate=True)
-        except binascii.Error:
+        except ValueError:  # binascii.Error, or what is not even ASCII
             raise RequestError("data_base64: expected base64 (RFC 4648)") from None
     if not request.eof:
         raise RequestError("data, data_base64 or eof is required")

@@ -37,6 +37,7 @@ def test_input_reaches_the_worker_and_its_receipt_the_client(world: World) -> No
         ({}, "data, data_base64 or eof is required"),
         ({"data": "x", "data_base64": "eA=="}, "data_base64: not together with data"),
         ({"data_base64": "x!"}, "data_base64: expected base64 (RFC 4648)"),
+        ({"data_base64": "é"}, "data_base64: expected base64 (RFC 4648)"),
     ],
 )
 def test_input_that_says_nothing_is_refused(
