@@ -142,7 +142,7 @@ def run_many(client: Client, count: int) -> float:
 
 
 def test_ten_thousand_runs(launch: Callable[..., Daemon]) -> None:
-    """Each of them is in it, and it costs no half of the rate: how much it does cost, the benchmarks measure."""
+    """Each is in it, and that costs no half of the rate: how much it does cost, the benchmarks measure."""
     plain, kept = launch(RATES), launch(f"db: history.db\n{RATES}")
     with plain.client() as one, kept.client() as other:
         ratios = []
