@@ -30,7 +30,7 @@ from benchmarks.contenders import OVERSEER, Contender, ContenderError, is_instal
 from benchmarks.figures import Effort
 from benchmarks.workloads import QUICK, WORKLOADS
 
-QUICK_TOLERANCE = 0.4
+QUICK_TOLERANCE = 0.45
 
 
 def print_outcome(workload, outcome):
