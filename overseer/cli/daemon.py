@@ -5,6 +5,8 @@ from pathlib import Path
 
 import click
 
+from overseer.cli.options import or_before
+
 config_option = click.option(
     "--config",
     "-config",  # v2's images start the program so
@@ -89,7 +91,9 @@ def completion(context: click.Context, shell: str) -> int:
 
 @click.command
 @config_option
-@click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
+@click.option(
+    "--json", "as_json", is_flag=True, callback=or_before, help="Print what was found as JSON."
+)
 @click.pass_obj
 def doctor(before: str | None, config: str | None, as_json: bool) -> int:
     """Look whether the daemon would find all it needs on this machine.

@@ -79,7 +79,7 @@ def manual_page(version: str) -> str:
         ".SH OPTIONS",
         *_options_roff(_options(overseer)),
         ".SH COMMANDS",
-        "Every command that talks to a daemon knows these options:",
+        "Every command that talks to a daemon knows these options, before or after its name:",
         *_options_roff(_shared_options()),
         ".PP",
         "A",

@@ -7,26 +7,43 @@ from importlib import import_module
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from overseer.cli.lean import lean_imports
 
 DEFAULT_URL = "ws://127.0.0.1:8080/ws"
+
+
+
+def or_before(context: click.Context, option: click.Parameter, value: Any) -> Any:
+    """Return the value of an option: what stands after the command wins over what stands before it."""
+    name = str(option.name)
+    if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+        return value
+    return context.find_root().params.get(name, value)
+
 
 _URL = click.option(
     "--url",
     envvar="OVERSEER_URL",
     default=DEFAULT_URL,
     metavar="URL",
+    callback=or_before,
     help=f"The daemon: ws://HOST:PORT/ws, wss://… or unix:/PATH; {DEFAULT_URL} by default.",
 )
 _TOKEN = click.option(
     "--token",
     envvar="OVERSEER_TOKEN",
     metavar="TOKEN",
+    callback=or_before,
     help="A token of the daemon's; better in OVERSEER_TOKEN, which no list of processes shows.",
 )
 _JSON = click.option(
-    "--json", "as_json", is_flag=True, help="Print what the daemon says as JSON, for programs."
+    "--json",
+    "as_json",
+    is_flag=True,
+    callback=or_before,
+    help="Print what the daemon says as JSON, for programs.",
 )
 _FAIL_WITH = click.option(
     "--fail-with",
@@ -34,6 +51,11 @@ _FAIL_WITH = click.option(
     metavar="STATUS",
     help="The exit status when it is not the task that failed; else 1 to 9, by the reason.",
 )
+
+
+def shared_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add what every command that talks to a daemon knows, and ``overseer`` itself before the command."""
+    return _URL(_TOKEN(_JSON(function)))
 
 
 def talks(
@@ -71,7 +93,7 @@ def talks(
             return status
 
         functools.update_wrapper(command, declaration)
-        shared = _URL(_TOKEN(_JSON(command)))
+        shared = shared_options(command)
         return click.command(name)(_FAIL_WITH(shared) if ends_as_task else shared)
 
     return decorate

@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 import click
+from click.core import ParameterSource
 
 from overseer._version import __version__
 from overseer.cli import commands, daemon
 from overseer.cli.help import CLIENT_ENVIRONMENT, ENVIRONMENT
+from overseer.cli.options import shared_options
 
 SECTIONS: Mapping[str, tuple[click.Command, ...]] = MappingProxyType(
     {
@@ -90,18 +92,27 @@ def _tell_version(context: click.Context, _option: click.Parameter, asked: bool)
     callback=_tell_version,
     help="Show the version and exit.",
 )
+@shared_options
 @click.pass_context
 def overseer(
-    context: click.Context, config: str | None, log_format: str, list_handlers: bool
+    context: click.Context,
+    config: str | None,
+    log_format: str,
+    list_handlers: bool,
+    **for_commands: object,
 ) -> int | None:
     """Start processes for WebSocket clients and stream what they print.
 
     Without a command the daemon runs in the foreground; every command but those about the daemon itself
-    talks to one that runs.
+    talks to one that runs. Its --url, --token and --json may stand before or after the command.
     """
     context.obj = config
     if context.invoked_subcommand is not None:
         return None
     if list_handlers:
         return daemon.list_handlers()
+    for name in for_commands:
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            option = f"--{name.removeprefix('as_')}"
+            raise click.UsageError(f"{option} is for a command, and there is none", context)
     return daemon.serve(config, log_format)
