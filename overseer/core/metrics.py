@@ -65,26 +65,46 @@ class ActionCounters:
     total_output_lines: int = 0
     output_bytes: int = 0
     killed: int = 0
+    enqueued: int = 0
     rejected: int = 0
     exits: Counter[RunResult] = attrs.field(factory=Counter)
     left_queue: Counter[str] = attrs.field(factory=Counter)
     run_seconds: Histogram = attrs.field(factory=lambda: Histogram(RUN_SECONDS))
     wait_seconds: Histogram = attrs.field(factory=lambda: Histogram(WAIT_SECONDS))
 
+    @property
+    def dequeued(self) -> int:
+        """Tasks that left a queue without running."""
+        return self.left_queue.total()
+
+    @property
+    def displaced(self) -> int:
+        """Those of them that had to make room for others."""
+        return self.left_queue["displaced"]
+
+    @property
+    def expired(self) -> int:
+        """Those of them that had waited too long."""
+        return self.left_queue["expired"]
+
+    def run_ended(
+        self, result: RunResult, *, run_time: int, output_bytes: int, killed: bool
+    ) -> None:
+        """A run that had begun is over, after so many microseconds."""
+        self.exits[result] += 1
+        self.run_seconds.observe(max(run_time, 0) / _SECOND)
+        self.output_bytes += output_bytes
+        self.killed += killed
+
+    def waited(self, microseconds: int) -> None:
+        """A run has begun whose task had to wait for it."""
+        self.wait_seconds.observe(max(microseconds, 0) / _SECOND)
+
 
 @attrs.define
 class Counters:
-    """Counters of the whole daemon, and of each action."""
+    """Counters of each action, of which those of the daemon are the sums; and of requests."""
 
-    tasks_started: int = 0
-    tasks_completed: int = 0
-    tasks_errored: int = 0
-    tasks_restarted: int = 0
-    total_output_lines: int = 0
-    enqueued: int = 0
-    dequeued: int = 0
-    displaced: int = 0
-    expired: int = 0
     requests: Counter[tuple[str, str]] = attrs.field(factory=Counter)
     """By type and result: ``ok`` or ``error``; of what was no request the type is empty."""
     actions: dict[str, ActionCounters] = attrs.field(factory=dict)
@@ -95,49 +115,3 @@ class Counters:
         if counters is None:
             counters = self.actions[action] = ActionCounters()
         return counters
-
-    def started(self, action: str) -> None:
-        """A start or reset has led to a run."""
-        self.tasks_started += 1
-        self.of(action).tasks_started += 1
-
-    def restarted(self, action: str) -> None:
-        """A run has begun by itself."""
-        self.tasks_restarted += 1
-        self.of(action).tasks_restarted += 1
-
-    def run_ended(
-        self, action: str, result: RunResult, *, run_time: int, output_bytes: int, killed: bool
-    ) -> None:
-        """A run that had begun is over, after so many microseconds."""
-        counters = self.of(action)
-        counters.exits[result] += 1
-        counters.run_seconds.observe(max(run_time, 0) / _SECOND)
-        counters.output_bytes += output_bytes
-        counters.killed += killed
-
-    def waited(self, action: str, microseconds: int) -> None:
-        """A run has begun whose task had to wait for it."""
-        self.of(action).wait_seconds.observe(max(microseconds, 0) / _SECOND)
-
-    def ended(self, action: str, *, errored: bool) -> None:
-        """A task has finished."""
-        for counters in (self, self.of(action)):
-            if errored:
-                counters.tasks_errored += 1
-            else:
-                counters.tasks_completed += 1
-
-    def output(self, action: str, lines: int) -> None:
-        """A task has told so many lines."""
-        self.total_output_lines += lines
-        self.of(action).total_output_lines += lines
-
-    def left_queue(self, action: str, reason: str) -> None:
-        """A task has left a queue without running."""
-        self.of(action).left_queue[reason] += 1
-        self.dequeued += 1
-        if reason == "displaced":
-            self.displaced += 1
-        elif reason == "expired":
-            self.expired += 1

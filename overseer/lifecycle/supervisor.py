@@ -337,12 +337,13 @@ class Supervisor:
     def task_started(self, task: Task, *, again: bool) -> None:
         """Count a run that has begun."""
         record = task.record
+        counters = self.counters.of(record.action)
         if again:
-            self.counters.restarted(record.action)
+            counters.tasks_restarted += 1
         else:
-            self.counters.started(record.action)
+            counters.tasks_started += 1
         if record.waited_since is not None:
-            self.counters.waited(record.action, self.now() - record.waited_since)
+            counters.waited(self.now() - record.waited_since)
         self._dependents.task_started(task)
 
     def readiness_changed(self, task: Task) -> None:
@@ -351,7 +352,7 @@ class Supervisor:
 
     def count_output(self, task: Task, lines: int) -> None:
         """Count lines that were told."""
-        self.counters.output(task.record.action, lines)
+        self.counters.of(task.record.action).total_output_lines += lines
         self._restorable.printed(task)
 
     def count_run(
@@ -359,8 +360,7 @@ class Supervisor:
     ) -> None:
         """Count a run that is over."""
         record = task.record
-        self.counters.run_ended(
-            record.action,
+        self.counters.of(record.action).run_ended(
             run_result(outcome, intentional=intentional, timed_out=timed_out),
             run_time=(record.last_exited_at or 0) - (record.last_started_at or 0),
             output_bytes=record.output_bytes,
@@ -374,7 +374,11 @@ class Supervisor:
     def task_ended(self, task: Task) -> None:
         """Count a task that has finished; its slot is free once nothing of it is alive."""
         record = task.record
-        self.counters.ended(record.action, errored=record.state == "errored")
+        counters = self.counters.of(record.action)
+        if record.state == "errored":
+            counters.tasks_errored += 1
+        else:
+            counters.tasks_completed += 1
         self._dependents.task_ended(task)
         self._duplicates.remove(task)
         self._restorable.ended(task)
@@ -386,7 +390,7 @@ class Supervisor:
 
     def task_begins_anew(self, task: Task) -> None:
         """Count a task that ended for a restart: what begins now is counted as another start."""
-        self.counters.ended(task.record.action, errored=False)
+        self.counters.of(task.record.action).tasks_completed += 1
 
     def tell_waits_no_more(self, task: Task, reason: str) -> None:
         """Tell that a task left its queue, where clients still believe that it waits."""
@@ -555,12 +559,12 @@ class Supervisor:
         self._restorable.ended(task)
         self._tell_dequeued(task, reason)
         if not task.record.first_run:  # it had run before and would have run on
-            self.counters.ended(ticket.action, errored=False)
+            self.counters.of(ticket.action).tasks_completed += 1
         task.dequeued = True
         self.task_gone(task)
 
     def _tell_queued(self, task: Task, position: int, starter: Starter) -> None:
-        self.counters.enqueued += 1
+        self.counters.of(task.record.action).enqueued += 1
         task.told_queued = True
         self.announcements.queued(
             task.record.task_id,
@@ -571,7 +575,7 @@ class Supervisor:
         )
 
     def _tell_dequeued(self, task: Task, reason: str) -> None:
-        self.counters.left_queue(task.record.action, reason)
+        self.counters.of(task.record.action).left_queue[reason] += 1
         task.told_queued = False
         self.announcements.dequeued(task.record.task_id, reason)
 

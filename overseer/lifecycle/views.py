@@ -1,7 +1,7 @@
 """What clients are shown of tasks, actions, pools and counters: the live state as messages."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import msgspec
 
@@ -89,12 +89,12 @@ def pool_info(supervisor: Supervisor, action: str | None) -> PoolInfo:
 
 def global_metrics(counters: Counters) -> GlobalMetrics:
     """Return the counters of the daemon."""
-    return GlobalMetrics(**_numbers(counters, GlobalMetrics))
+    return GlobalMetrics(**_sums(counters.actions.values(), GlobalMetrics))
 
 
 def action_metrics(counters: ActionCounters) -> ActionMetrics:
     """Return the counters of an action."""
-    return ActionMetrics(**_numbers(counters, ActionMetrics))
+    return ActionMetrics(**_sums([counters], ActionMetrics))
 
 
 def task_metrics(task: Task, now: int) -> TaskMetrics:
@@ -163,8 +163,8 @@ def _action_statistics(one: RunStatistics) -> ActionStatistics:
     )
 
 
-def _numbers(counters: Counters | ActionCounters, wanted: type[ActionMetrics]) -> Mapping[str, int]:
-    return {name: getattr(counters, name) for name in wanted.__struct_fields__}
+def _sums(counters: Collection[ActionCounters], wanted: type[ActionMetrics]) -> Mapping[str, int]:
+    return {name: sum(getattr(one, name) for one in counters) for name in wanted.__struct_fields__}
 
 
 def _queue_item(item: pool.QueueItem) -> QueueItem:

@@ -33,9 +33,9 @@ from overseer.lifecycle.supervisor import (
     Supervisor,
 )
 from overseer.lifecycle.task import Starter, Surroundings
-from overseer.lifecycle.views import task_info
+from overseer.lifecycle.views import global_metrics, task_info
 from overseer.protocol.batch import Batch
-from overseer.protocol.messages import TaskInfo
+from overseer.protocol.messages import GlobalMetrics, TaskInfo
 
 EPOCH = 1_700_000_000_000_000
 LINE_SIZE = 1024
@@ -516,6 +516,11 @@ class World:
         """Return what ``list`` tells."""
         return [task_info(task) for task in self.supervisor.select()]
 
+    @property
+    def metrics(self) -> GlobalMetrics:
+        """What the daemon has counted, as ``metrics`` tells it."""
+        return global_metrics(self.supervisor.counters)
+
     def settle(self) -> None:
         """Shut down and let every worker end; nothing may be left over afterwards."""
         ended: list[None] = []
@@ -547,5 +552,5 @@ class World:
 
     def unfinished(self) -> int:
         """Return by how much the tasks that were started are more than those that have ended."""
-        counters = self.supervisor.counters
-        return counters.tasks_started - counters.tasks_completed - counters.tasks_errored
+        metrics = self.metrics
+        return metrics.tasks_started - metrics.tasks_completed - metrics.tasks_errored

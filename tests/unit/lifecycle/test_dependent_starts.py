@@ -45,7 +45,7 @@ def test_a_start_waits_and_goes_on(world: World) -> None:
     assert waiting(world) == [None]
     world.worker.spawn(7)
     assert reader.messages[1:] == [started("a", 7, request_id="request")]
-    assert world.supervisor.counters.enqueued == 1
+    assert world.metrics.enqueued == 1
 
 
 def test_what_holds_is_not_waited_for(world: World) -> None:

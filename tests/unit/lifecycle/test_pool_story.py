@@ -262,10 +262,10 @@ class PoolStory(RuleBasedStateMachine):
         self.told += self.client.take()
         kinds = Counter(event["type"] for event in self.history)
         restarts = sum("restart_of" in event for event in self.history)
-        counters = self.world.supervisor.counters
-        assert counters.tasks_started == kinds["started"] - restarts
-        assert counters.tasks_restarted == restarts
-        assert counters.tasks_errored == kinds["errored"]
+        metrics = self.world.metrics
+        assert metrics.tasks_started == kinds["started"] - restarts
+        assert metrics.tasks_restarted == restarts
+        assert metrics.tasks_errored == kinds["errored"]
         unfinished = [
             task
             for task in self.world.supervisor.select()
@@ -273,12 +273,12 @@ class PoolStory(RuleBasedStateMachine):
         ]
         assert self.world.unfinished() == len(unfinished)
         told = Counter(message["type"] for message in self.told)
-        assert (counters.enqueued, counters.displaced, counters.expired) == (
+        assert (metrics.enqueued, metrics.displaced, metrics.expired) == (
             told["queued"],
             self.left("displaced"),
             self.left("expired"),
         )
-        assert counters.dequeued == told["dequeued"]
+        assert metrics.dequeued == told["dequeued"]
 
     def left(self, reason: str) -> int:
         return sum(message.get("reason") == reason for message in self.told)

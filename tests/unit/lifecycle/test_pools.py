@@ -416,8 +416,8 @@ def test_a_task_that_is_dequeued_is_gone_and_everyone_hears_why_once(
         )
     assert subscriber.messages == []
     assert "b" not in world.states()
-    counters = world.supervisor.counters
-    assert (counters.dequeued, counters.displaced, counters.expired) == counted
+    metrics = world.metrics
+    assert (metrics.dequeued, metrics.displaced, metrics.expired) == counted
     exits(world, "a")
     assert [worker.task_id for worker in world.workers].count("b") == ran_before
     assert world.unfinished() == 0
@@ -680,7 +680,7 @@ def test_a_task_that_is_to_wait_again_can_be_stopped(stage: str) -> None:
         assert client.messages == []
         assert world.states() == {"a": "stopped", "b": "active"}
     assert (running(world), waiting(world), world.unfinished()) == (1, [], 1)
-    assert world.supervisor.counters.tasks_completed == 1
+    assert world.metrics.tasks_completed == 1
     world.settle()
 
 
@@ -896,17 +896,17 @@ def test_all_that_was_started_has_ended_or_is_still_there(world: World) -> None:
     world.clock.advance(1.0)
     exits(world, "a", CRASH)
     world.worker.spawn(9)
-    counters = world.supervisor.counters
+    metrics = world.metrics
     assert (
-        counters.tasks_started,
-        counters.tasks_restarted,
-        counters.tasks_errored,
-        counters.tasks_completed,
-        counters.enqueued,
-        counters.dequeued,
+        metrics.tasks_started,
+        metrics.tasks_restarted,
+        metrics.tasks_errored,
+        metrics.tasks_completed,
+        metrics.enqueued,
+        metrics.dequeued,
     ) == (3, 1, 1, 0, 1, 0)
     assert world.unfinished() == 2
-    sleep, other = counters.of("sleep"), counters.of("other")
+    sleep, other = world.supervisor.counters.of("sleep"), world.supervisor.counters.of("other")
     assert (sleep.tasks_started, other.tasks_started) == (2, 1)
     assert (sleep.tasks_errored, other.tasks_errored) == (1, 0)
 

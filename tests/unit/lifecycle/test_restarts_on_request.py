@@ -34,8 +34,8 @@ def test_a_restart_is_counted_as_an_end_and_a_start(world: World) -> None:
     first.end(TERMINATED)
     world.clock.advance(0.0)
     world.worker.spawn(8)
-    counters = world.supervisor.counters
-    assert (counters.tasks_started, counters.tasks_completed, counters.tasks_restarted) == (2, 1, 0)
+    metrics = world.metrics
+    assert (metrics.tasks_started, metrics.tasks_completed, metrics.tasks_restarted) == (2, 1, 0)
 
 
 def test_a_restart_before_the_one_before_has_begun(world: World) -> None:

@@ -185,12 +185,12 @@ def test_too_many_exits_are_an_error(world: World) -> None:
     ]
     assert (world.states(), world.supervisor.alive) == ({"a": "errored"}, 0)
     assert world.leftovers() == {}
-    counters = world.supervisor.counters
+    metrics = world.metrics
     assert (
-        counters.tasks_started,
-        counters.tasks_restarted,
-        counters.tasks_errored,
-        counters.tasks_completed,
+        metrics.tasks_started,
+        metrics.tasks_restarted,
+        metrics.tasks_errored,
+        metrics.tasks_completed,
     ) == (1, 2, 1, 0)
 
 
@@ -264,7 +264,7 @@ def test_a_reset_that_fails_leaves_the_task_errored(world: World) -> None:
     world.reset("a", sender)
     world.worker.spawn(9)
     assert sender.messages[1:] == [started("a", 9, request_id="reset", at=3.0)]
-    assert world.supervisor.counters.tasks_started == 2
+    assert world.metrics.tasks_started == 2
 
 
 def test_an_errored_task_can_be_started_or_stopped_as_well(world: World) -> None:
@@ -317,7 +317,7 @@ def test_a_stop_ends_the_wait_for_a_restart(world: World) -> None:
     assert len(world.workers) == 1
     [info] = world.infos()
     assert info.error_message is None
-    assert world.supervisor.counters.tasks_completed == 1
+    assert world.metrics.tasks_completed == 1
 
 
 def spawn_restart(world: World) -> None:
@@ -577,6 +577,6 @@ def test_the_run_time_of_all_runs_adds_up(world: World) -> None:
     metrics = task_metrics(world.supervisor.task("a"), world.now())
     assert (metrics.output_lines, metrics.restart_count, metrics.runtime_ms) == (2, 1, 5000)
     assert metrics.last_exit_code == 1
-    assert world.supervisor.counters.total_output_lines == 2
+    assert world.metrics.total_output_lines == 2
     [info] = world.infos()
     assert info.last_started_at == moment(7.0)
