@@ -10,6 +10,7 @@ import enum
 import click
 
 
+
 class ExitStatus(enum.IntEnum):
     """Why a command has failed."""
 
@@ -50,6 +51,8 @@ class CommandError(click.ClickException):
         self.status = status
 
 
-def of_task(exit_code: int, signal: int | None) -> int:
+def of_task(exit_code: int, signal_name: str | None) -> int:
     """Return the status for the end of a task: its exit code, or 128 + the signal that ended it."""
-    return 128 + signal if signal is not None else exit_code & 0xFF
+    from overseer.core.process import signal_number  # noqa: PLC0415  # most commands need none
+
+    return 128 + signal_number(signal_name) if signal_name else exit_code & 0xFF

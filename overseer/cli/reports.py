@@ -46,7 +46,7 @@ async def ls(
                 task.state,
                 task.current_pid,
                 task.restart_count,
-                exit_text(task.last_exit_code),
+                exit_text(task.last_exit_code, task.last_signal),
                 ago(task.last_started_at or task.queued_at, now),
                 parameters(task.params),
             )

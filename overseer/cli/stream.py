@@ -142,8 +142,7 @@ class _End:
         :raises CommandError: when it has not run, or how it ended is not known.
         """
         if self.exited is not None:
-            name = self.exited.signal
-            return of_task(self.exited.exit_code, signal.Signals[name] if name else None)
+            return of_task(self.exited.exit_code, self.exited.signal)
         match self._last:
             case Dequeued(reason=reason):
                 raise CommandError(
@@ -158,7 +157,7 @@ class _End:
     def status_of(self, info: TaskInfo) -> int:
         """Return the same of a finished task, of which the last exit may not be kept any more."""
         if self.exited is None and info.last_exit_code is not None:
-            return of_task(info.last_exit_code, None)
+            return of_task(info.last_exit_code, info.last_signal)
         return self.status()
 
 

@@ -2,6 +2,7 @@
 
 import signal as signals
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Literal
 
 import attrs
@@ -9,15 +10,30 @@ import attrs
 Stream = Literal["stdout", "stderr"]
 
 
+def signal_name(number: int) -> str:
+    """Return the name of a signal, as in ``SIGTERM``; most real-time ones have none and are called ``SIG35``."""
+    try:
+        return signals.Signals(number).name
+    except ValueError:
+        return f"SIG{number}"
+
+
+SIGNALS: Mapping[str, int] = MappingProxyType(
+    {signal_name(number): int(number) for number in signals.valid_signals()}
+    | {name: int(number) for name, number in signals.Signals.__members__.items()}
+)
+"""All signals by their names, some of which mean the same."""
+
+
 def signal_number(name: str) -> int:
     """Return the number of a signal by its name: ``TERM``, ``SIGTERM``, in any case.
 
     :raises ValueError: when there is no such signal.
     """
-    number = signals.Signals.__members__.get(f"SIG{name.upper().removeprefix('SIG')}")
+    number = SIGNALS.get(f"SIG{name.upper().removeprefix('SIG')}")
     if number is None:
         raise ValueError(f'unknown signal: "{name}"')
-    return int(number)
+    return number
 
 
 @attrs.frozen(kw_only=True)
@@ -60,8 +76,4 @@ class Outcome:
     @classmethod
     def from_signal(cls, number: int) -> "Outcome":
         """Return the outcome of a process that signal ``number`` ended."""
-        try:
-            name = signals.Signals(number).name
-        except ValueError:
-            name = f"SIG{number}"
-        return cls(-1, name)
+        return cls(-1, signal_name(number))

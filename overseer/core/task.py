@@ -46,6 +46,7 @@ class TaskRecord:
     last_started_at: int | None = None
     last_exited_at: int | None = None
     last_exit_code: int | None = None
+    last_signal: str | None = None
     error_message: str = ""
     ready: bool = False
     waiting_for: tuple[str, ...] = ()

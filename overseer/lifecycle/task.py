@@ -381,6 +381,7 @@ class Task:
         record.pid = None
         record.last_exited_at = now
         record.last_exit_code = outcome.exit_code
+        record.last_signal = outcome.signal
         record.run_time += now - (record.last_started_at or now)
         batch = self._event(message, now)
         self.ring.append(batch)

@@ -54,6 +54,7 @@ def task_info(task: Task) -> TaskInfo:
         last_exited_at=_moment(record.last_exited_at),
         last_exit_code=record.last_exit_code,
         error_message=record.error_message or None,
+        last_signal=record.last_signal,
         ready=record.ready if _has_readiness(task) else None,
         waiting_for=list(record.waiting_for) or None,
     )

@@ -195,6 +195,9 @@ class TaskInfo(Value, kw_only=True):
     last_exited_at: Annotated[str | None, _field("End of its last ended run.", "timestamp")] = None
     last_exit_code: Annotated[int | None, _field("Exit code of its last ended run.")] = None
     error_message: Annotated[str | None, _field("What went wrong.")] = None
+    last_signal: Annotated[
+        str | None, _field("The signal that ended that run, as in `SIGKILL`; its exit code is -1.")
+    ] = None
     ready: Annotated[
         bool | None, _field("Whether it is ready, by the probe of its action; absent without one.")
     ] = None

@@ -236,10 +236,12 @@ async def test_the_life_of_a_task(run: Run, client: Client) -> None:
     done = await run("start", "sh", "--id", "lifelong", "-p", f"script={script}")
     assert (done.status, done.out, done.err) == (0, "lifelong\n", "")
     eventually(lambda: client.ask(type="metrics", task_id="lifelong")["task"]["output_lines"] == 2)
-    heads, *rows = (
-        line.split("\t") for line in (await run("ls", "--state", "active")).out.splitlines()
-    )
-    row = dict(zip(heads, next(row for row in rows if row[0] == "lifelong"), strict=True))
+
+    async def listed(*words: str) -> dict[str, str]:
+        lines = [line.split("\t") for line in (await run("ls", *words)).out.splitlines()]
+        return dict(zip(lines[0], next(row for row in lines if row[0] == "lifelong"), strict=True))
+
+    row = await listed("--state", "active")
     assert row["ACTION"] == "sh"
     assert row["STATE"] == "active"
     assert row["PARAMETERS"] == f"script={script}"
@@ -252,7 +254,8 @@ async def test_the_life_of_a_task(run: Run, client: Client) -> None:
     assert (await run("logs", "life", "-n", "1")).out == ""
     assert (await run("restart", "life")).out == "lifelong\n"
     assert (await run("stop", "life")).out == "lifelong\n"
-    assert state(client, "lifelong") == "stopped"
+    row = await listed()
+    assert (row["STATE"], row["EXIT"]) == ("stopped", "SIGTERM")
     assert (await run("wait", "life")).status == 128 + signal.SIGTERM
 
 

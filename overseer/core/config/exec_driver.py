@@ -31,7 +31,7 @@ from overseer.core.config.scalars import (
     octal,
 )
 from overseer.core.config.section import Report, Section
-from overseer.core.process import Stream, signal_number
+from overseer.core.process import SIGNALS, Stream, signal_name, signal_number
 from overseer.core.sizes import SIZE_PATTERN, parse_size
 from overseer.core.template import TemplateError, compile_template
 from overseer.core.yaml_source import Path, describe
@@ -42,7 +42,7 @@ RLIMIT_NAMES = (
 )
 """The names of resource limits, as in ``prlimit(1)``."""
 
-_SIGNAL_NAMES = tuple(name.removeprefix("SIG") for name in signals.Signals.__members__)
+_SIGNAL_NAMES = tuple(name.removeprefix("SIG") for name in SIGNALS)
 _LARGEST_ID = 2**32 - 2
 _UNLIMITED = "unlimited"
 
@@ -205,7 +205,7 @@ _SIGNAL = Scalar(
         "minimum": 1,
         "maximum": max(signals.valid_signals()),
     },
-    lambda number: signals.Signals(number).name.removeprefix("SIG"),
+    lambda number: signal_name(number).removeprefix("SIG"),
 )
 _LIMIT = Scalar(
     'an integer >= 0, a size such as "64MiB" or "unlimited"',

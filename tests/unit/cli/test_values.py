@@ -1,6 +1,5 @@
 """What values on the command line mean, how answers look, and which status is whose."""
 
-import signal
 from typing import Any
 
 import click
@@ -55,7 +54,8 @@ def test_other_values_are_refused_with_what_came(kind: Any, text: str) -> None:
 def test_the_status_of_a_task() -> None:
     """As a shell has it."""
     assert of_task(3, None) == 3
-    assert of_task(-1, signal.SIGKILL) == 137
+    assert of_task(-1, "SIGKILL") == 137
+    assert of_task(-1, "SIG35") == 163
     assert of_task(-1, None) == 255
 
 

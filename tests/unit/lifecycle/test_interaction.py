@@ -1,8 +1,11 @@
 """What a client may do to a running task, and with what words it is refused."""
 
+import signal
+
 import pytest
 from lifecycle_fakes import World, refusal
 
+from overseer.core.process import Outcome
 from overseer.core.worker import Uninteractive
 from overseer.lifecycle.interaction import give_input, resize_terminal, send_signal
 from overseer.protocol.messages import Input, Resize, Signal
@@ -59,6 +62,15 @@ def test_a_signal_by_any_of_its_names(world: World, name: str) -> None:
     worker = world.run()
     send_signal(world.supervisor.task("a"), Signal("s", "a", name))
     assert worker.calls[1:] == [("signal", 10)]
+
+
+def test_a_real_time_signal_by_the_name_that_exits_tell(world: World) -> None:
+    worker = world.run()
+    number = signal.SIGRTMIN + 1
+    name = Outcome.from_signal(number).signal
+    assert name == f"SIG{number:d}"
+    send_signal(world.supervisor.task("a"), Signal("s", "a", name))
+    assert worker.calls[1:] == [("signal", number)]
 
 
 def test_an_unknown_signal_is_refused(world: World) -> None:

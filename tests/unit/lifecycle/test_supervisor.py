@@ -210,6 +210,17 @@ def test_a_task_is_listed_with_all_that_is_known_of_it(world: World) -> None:
     )
 
 
+def test_the_signal_that_ended_the_last_run_is_listed(world: World) -> None:
+    def listed() -> tuple[int | None, str | None]:
+        [info] = world.infos()
+        return info.last_exit_code, info.last_signal
+
+    world.run().end(Outcome(-1, "SIGKILL"))
+    assert listed() == (-1, "SIGKILL")
+    world.run().end(Outcome(0))
+    assert listed() == (0, None)
+
+
 @pytest.mark.parametrize(
     ("filters", "found"),
     [
