@@ -23,8 +23,8 @@ from overseer.drivers.interfaces import (
     WorkerCallbacks,
 )
 from overseer.drivers.virtual import CoroutineRun, start_virtual_worker
-from overseer.lifecycle.supervisor import RequestError, Supervisor
-from overseer.lifecycle.task import Starter
+from overseer.lifecycle.requests import RequestError, Starter
+from overseer.lifecycle.supervisor import Supervisor
 
 AGAIN = RetryPolicy(
     restart_on="failure", restart_delay=1.0, backoff=2.0, max_delay=60.0, stable_after=60.0

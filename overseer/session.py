@@ -18,9 +18,10 @@ from overseer.core.pool import PoolSettings
 from overseer.core.retry import PartialRetryPolicy
 from overseer.core.tokens import Role
 from overseer.lifecycle import interaction, views
+from overseer.lifecycle.requests import RequestError, Starter
 from overseer.lifecycle.subscriptions import EVERY_TASK
-from overseer.lifecycle.supervisor import RequestError, Supervisor
-from overseer.lifecycle.task import Starter, Task
+from overseer.lifecycle.supervisor import Supervisor
+from overseer.lifecycle.task import Task
 from overseer.protocol.batch import Batch
 from overseer.protocol.codec import BadRequest, decode_request, encode_message
 from overseer.protocol.frames import text_frame

@@ -3,8 +3,8 @@
 from twisted.logger import Logger
 
 from overseer.core.dependencies import start_order
-from overseer.lifecycle.supervisor import RequestError, Supervisor
-from overseer.lifecycle.task import Starter
+from overseer.lifecycle.requests import RequestError, Starter
+from overseer.lifecycle.supervisor import Supervisor
 
 _log = Logger()
 

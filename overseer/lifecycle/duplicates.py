@@ -1,6 +1,7 @@
 """Which task already does what a start asks for: same action, same values of its ``dedupe_key``."""
 
-from overseer.lifecycle.task import Assignment, Task
+from overseer.lifecycle.requests import Assignment
+from overseer.lifecycle.task import Task
 
 _Key = tuple[str, tuple[str, ...]]
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from overseer.core.process import signal_number
 from overseer.core.worker import Worker, WorkerError
-from overseer.lifecycle.supervisor import RequestError
+from overseer.lifecycle.requests import RequestError
 from overseer.lifecycle.task import Task
 from overseer.protocol.messages import Input, Resize, Signal
 

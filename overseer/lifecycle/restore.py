@@ -10,9 +10,9 @@ from twisted.logger import Logger
 
 from overseer.core.history import RestorableTask
 from overseer.core.task import TaskRecord
+from overseer.lifecycle.requests import RequestError, Starter
 from overseer.lifecycle.restorable import TaskArchive
-from overseer.lifecycle.supervisor import RequestError, Supervisor
-from overseer.lifecycle.task import Starter
+from overseer.lifecycle.supervisor import Supervisor
 
 _log = Logger()
 

@@ -30,23 +30,16 @@ from overseer.lifecycle.announcements import Announcements
 from overseer.lifecycle.dependencies import Dependents, Waits
 from overseer.lifecycle.duplicates import Duplicates
 from overseer.lifecycle.journal import History
+from overseer.lifecycle.requests import Assignment, RequestError, Starter
 from overseer.lifecycle.restorable import RestorableTasks, TaskArchive
 from overseer.lifecycle.retention import FinishedTasks, Retention
 from overseer.lifecycle.subscriptions import EVERY_TASK, Subscriber
-from overseer.lifecycle.task import Assignment, Starter, Surroundings, Task
+from overseer.lifecycle.task import Surroundings, Task
 from overseer.protocol.batch import Batch
 
 OnDuplicate = Literal["error", "attach", "replace"]
 MAX_TASK_ID_SIZE = 512
 """Characters; an id is repeated in every message of its task."""
-
-
-@attrs.frozen
-class RequestError(Exception):
-    """A request that cannot be done, with the text for the client."""
-
-    message: str
-    existing_task_id: str | None = None
 
 
 @attrs.frozen(kw_only=True)

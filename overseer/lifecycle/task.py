@@ -1,7 +1,7 @@
 """One task: its record, its state machine, the ring of its last events and its current run."""
 
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Protocol
 
 import attrs
@@ -12,15 +12,16 @@ from twisted.logger import Logger
 from overseer.core.durations import format_duration
 from overseer.core.lines import Block
 from overseer.core.process import Outcome
-from overseer.core.retry import GiveUp, PartialRetryPolicy, RetryAfter, RetryPolicy, RetryState
+from overseer.core.retry import GiveUp, RetryAfter, RetryPolicy, RetryState
 from overseer.core.ring import RingBuffer
 from overseer.core.task import TaskRecord
 from overseer.core.timestamps import format_timestamp
 from overseer.core.worker import Worker
-from overseer.drivers.interfaces import HIDDEN, Action, ValidationError
+from overseer.drivers.interfaces import HIDDEN, ValidationError
 from overseer.lifecycle.journal import Journal
 from overseer.lifecycle.machine import Core, new_machine
 from overseer.lifecycle.readiness import Look, Prober
+from overseer.lifecycle.requests import Assignment, Starter
 from overseer.lifecycle.run import Run
 from overseer.lifecycle.subscriptions import Subscriber, Subscriptions
 from overseer.protocol.batch import Batch, OutputEncoder, lifecycle_batch
@@ -70,22 +71,6 @@ class Owner(Protocol):
 
 
 @attrs.frozen(kw_only=True)
-class Starter:
-    """Who asked for a run, and how to answer.
-
-    One call comes: ``began``, ``fail`` with the reason for which the run could not begin, or ``left`` with the
-    one for which a task that was queued waits no more. The file ``receipt`` is made by the run itself.
-    """
-
-    request_id: str = ""
-    subscriber: Subscriber | None = None
-    fail: Callable[[str], object] = lambda reason: None
-    began: Callable[[], object] = lambda: None
-    left: Callable[[str], object] = lambda reason: None
-    receipt: str | None = None
-
-
-@attrs.frozen(kw_only=True)
 class Surroundings:
     """What tasks share: ``now`` gives microseconds since the epoch, ``random`` a number in [0, 1).
 
@@ -101,20 +86,6 @@ class Surroundings:
     json_lines: bool = False
     journal: Journal | None = None
     prober: Prober | None = None
-
-
-@attrs.frozen(kw_only=True)
-class Assignment:
-    """What a start asks of a task: the action as it is now, and what this start says.
-
-    ``params`` and ``policy`` are what holds, ``given_params`` and ``given_policy`` what the start itself gave.
-    """
-
-    action: Action
-    params: Mapping[str, str]
-    policy: RetryPolicy | None
-    given_params: Mapping[str, str]
-    given_policy: PartialRetryPolicy | None
 
 
 class Task:

@@ -19,10 +19,11 @@ from overseer.drivers.interfaces import (
     ValidationError,
     WorkerCallbacks,
 )
+from overseer.lifecycle.requests import RequestError, Starter
 from overseer.lifecycle.retention import Retention
 from overseer.lifecycle.subscriptions import Subscriptions
-from overseer.lifecycle.supervisor import Defaults, RequestError, Supervisor
-from overseer.lifecycle.task import Starter, Surroundings, Task
+from overseer.lifecycle.supervisor import Defaults, Supervisor
+from overseer.lifecycle.task import Surroundings, Task
 
 # --------------------------------------------------------------------------------- what differs
 

@@ -15,8 +15,7 @@ from overseer.drivers.interfaces import (
     Submission,
     Submitter,
 )
-from overseer.lifecycle.supervisor import RequestError
-from overseer.lifecycle.task import Starter
+from overseer.lifecycle.requests import RequestError, Starter
 from overseer.services import AGAIN, Services
 from overseer.testing import FakeReactor
 

@@ -20,8 +20,9 @@ from lifecycle_fakes import (
 from overseer.core.pool import PoolSettings
 from overseer.core.process import Outcome
 from overseer.core.retry import PartialRetryPolicy
+from overseer.lifecycle.requests import RequestError
 from overseer.lifecycle.subscriptions import EVERY_TASK
-from overseer.lifecycle.supervisor import Defaults, RequestError
+from overseer.lifecycle.supervisor import Defaults
 
 CRASH = Outcome(1)
 TERMINATED = Outcome(-1, "SIGTERM")

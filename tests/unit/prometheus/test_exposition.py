@@ -17,7 +17,8 @@ from overseer.core.metrics import Histogram
 from overseer.core.pool import PoolSettings
 from overseer.core.process import Outcome
 from overseer.core.retry import PartialRetryPolicy
-from overseer.lifecycle.supervisor import RequestError, Retention
+from overseer.lifecycle.requests import RequestError
+from overseer.lifecycle.supervisor import Retention
 from overseer.prometheus.exposition import LAG_INTERVAL, LAG_SECONDS, Exposition, ReactorLag
 from overseer.prometheus.families import FAMILIES, Sources
 from overseer.websocket import ClientFactory, ClientLimits
