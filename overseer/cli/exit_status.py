@@ -10,7 +10,6 @@ import enum
 import click
 
 
-
 class ExitStatus(enum.IntEnum):
     """Why a command has failed."""
 

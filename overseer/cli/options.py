@@ -14,7 +14,6 @@ from overseer.cli.lean import lean_imports
 DEFAULT_URL = "ws://127.0.0.1:8080/ws"
 
 
-
 def or_before(context: click.Context, option: click.Parameter, value: Any) -> Any:
     """Return the value of an option: what stands after the command wins over what stands before it."""
     name = str(option.name)

@@ -96,6 +96,7 @@ def _tell_version(context: click.Context, _option: click.Parameter, asked: bool)
 @click.pass_context
 def overseer(
     context: click.Context,
+    /,
     config: str | None,
     log_format: str,
     list_handlers: bool,

@@ -11,7 +11,7 @@ Stream = Literal["stdout", "stderr"]
 
 
 def signal_name(number: int) -> str:
-    """Return the name of a signal, as in ``SIGTERM``; most real-time ones have none and are called ``SIG35``."""
+    """Return the name of a signal, as in ``SIGTERM``; a real-time one without is called ``SIG35``."""
     try:
         return signals.Signals(number).name
     except ValueError:
