@@ -67,7 +67,8 @@ class WorkerCallbacks:
 
     ``attempt`` counts the automatic restarts of the task up to this run: 0 for a start. ``cgroup`` says whether
     a process shall have a control group of its own. ``receipt`` is a file that the run itself makes when it
-    begins. ``start_worker`` and ``start_virtual_worker`` see to both.
+    begins. ``start_worker`` and ``start_virtual_worker`` see to both, and put the worker into ``begun``, by
+    which overseer ends it if the handler fails afterwards.
     """
 
     events: WorkerEvents
@@ -76,6 +77,7 @@ class WorkerCallbacks:
     attempt: int = 0
     cgroup: bool = False
     receipt: str | None = None
+    begun: list[Worker] = attrs.field(factory=list, repr=False)
 
 
 class ActionHandler(ABC):
@@ -306,12 +308,23 @@ class Action:
         *,
         attempt: int,
         receipt: str | None = None,
+        begun: list[Worker] | None = None,
     ) -> Worker:
         """Start one run that reports to ``events``, though not before this returns.
 
+        :param begun: gets the worker if it has started when this raises.
         :raises ValidationError: when it cannot be started with these parameters.
         """
-        return self.handler.start(task_id, params, self._callbacks(events, attempt, receipt))
+        callbacks = self._callbacks(events, attempt, receipt)
+        try:
+            worker = self.handler.start(task_id, params, callbacks)
+        except Exception:
+            if begun is not None:
+                begun += callbacks.begun
+            raise
+        finally:
+            callbacks.begun.clear()  # they may know each other
+        return worker
 
     def start_probe(
         self, task_id: str, params: Mapping[str, str], command: Sequence[str], events: WorkerEvents

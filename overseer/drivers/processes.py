@@ -70,7 +70,9 @@ def start_worker(config: WorkerConfig, callbacks: WorkerCallbacks) -> Worker:
         cgroup=callbacks.cgroup,
         receipt=callbacks.receipt,
     )
-    return callbacks.services.start_process(spec, callbacks.events)
+    worker = callbacks.services.start_process(spec, callbacks.events)
+    callbacks.begun.append(worker)
+    return worker
 
 
 def _environment(config: WorkerConfig, callbacks: WorkerCallbacks) -> dict[str, str]:

@@ -429,6 +429,7 @@ def start_virtual_worker(
     else:
         worker = _ThreadWorker(task_id, cast("ThreadFunction", function), callbacks)
     worker.start()
+    callbacks.begun.append(worker)
     return worker
 
 

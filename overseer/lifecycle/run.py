@@ -96,6 +96,10 @@ class Run:
         if self._settings.backpressure == "hold":
             self._flow = FlowControl(self._clock, self)
 
+    def hand_over(self, owner: RunOwner) -> None:
+        """Tell ``owner`` from now on."""
+        self._owner = owner
+
     def watch_readiness(self, look: Look, prober: Prober) -> None:
         """See whether the run, which has begun, is ready, by the probe of its action."""
         probe = self._settings.readiness

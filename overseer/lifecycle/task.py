@@ -18,6 +18,7 @@ from overseer.core.task import TaskRecord
 from overseer.core.timestamps import format_timestamp
 from overseer.core.worker import Worker
 from overseer.drivers.interfaces import HIDDEN, ValidationError
+from overseer.lifecycle.aborted import AbortedRun
 from overseer.lifecycle.journal import Journal
 from overseer.lifecycle.machine import Core, new_machine
 from overseer.lifecycle.readiness import Look, Prober
@@ -277,6 +278,7 @@ class Task:
             line_size=self._surroundings.line_size,
             json_lines=self._surroundings.json_lines,
         )
+        begun: list[Worker] = []
         try:
             worker = assignment.action.start(
                 record.task_id,
@@ -284,16 +286,16 @@ class Task:
                 run,
                 attempt=record.restart_count + (not record.first_run),
                 receipt=self.starter.receipt,
+                begun=begun,
             )
         except ValidationError as error:
-            self._tell_failed(f"validation error: {error}")
-            return
+            self._abort(run, begun, f"validation error: {error}")
         except Exception:
             self._log.failure("the driver of {action} failed", action=record.action)
-            self._tell_failed("the driver failed: see the log of the daemon")
-            return
-        self._run = run
-        run.begin(worker)
+            self._abort(run, begun, "the driver failed: see the log of the daemon")
+        else:
+            self._run = run
+            run.begin(worker)
 
     def tell_started(self, pid: int) -> None:
         """Tell everyone that the run has begun; the starter gets the id of its request."""
@@ -495,6 +497,15 @@ class Task:
         if journal is not None:
             journal.failed(self.record, self.shown_params, reason, self._surroundings.now())
         self.inputs.spawn_failed(reason)
+
+    def _abort(self, run: Run, begun: list[Worker], reason: str) -> None:
+        """End what a driver had started before it failed; then, or at once, the run could not begin."""
+        if begun:
+            run.hand_over(AbortedRun(self, self._surroundings.clock, reason))
+            self._run = run
+            run.begin(begun.pop())
+        else:
+            self._tell_failed(reason)
 
     def _fail_to_start(self, reason: str) -> None:
         self.record.state = self._state_before

@@ -345,7 +345,7 @@ class FakeHandler(ActionHandler):
     def __init__(self) -> None:
         self.filters: dict[Stream, Any] = {}
         self.workers: list[FakeWorker] = []
-        self.broken = False
+        self.broken = self.breaks_late = False
 
     def validate(self, params: Mapping[str, str]) -> Mapping[str, str]:
         if "wrong" in params:
@@ -361,6 +361,9 @@ class FakeHandler(ActionHandler):
             raise ValidationError("params.seconds: cannot be rendered")
         worker = FakeWorker(task_id, params, callbacks.events)
         self.workers.append(worker)
+        callbacks.begun.append(worker)
+        if self.breaks_late:
+            raise RuntimeError("the driver is broken")
         return worker
 
 

@@ -407,6 +407,21 @@ def test_a_restart_that_cannot_be_spawned_counts_as_an_exit(world: World, at_onc
     assert world.leftovers() == {}
 
 
+def test_a_restart_whose_driver_fails_late_counts_once(world: World) -> None:
+    """What it had started ends first, and is no exit of its own."""
+    reader = world.reader("a")
+    world.settings.retry = PartialRetryPolicy(restart_delay=1.0, error_threshold=2)
+    world.run().end(CRASH)
+    world.handler.breaks_late = True
+    reader.take()
+    world.clock.advance(1.0)
+    world.worker.spawn(8)
+    assert (reader.messages, world.worker.calls[1:]) == ([], [("terminate", 5.0)])
+    world.worker.end(CRASH)
+    assert reader.messages == [errored("a", 7, exits=2, at=1.0)]
+    assert world.leftovers() == {}
+
+
 def test_a_restart_after_a_failed_one_names_the_last_process(world: World) -> None:
     """``restart_of`` is the process before, however long ago that was."""
     reader = world.reader("a")

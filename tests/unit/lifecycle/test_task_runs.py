@@ -162,6 +162,48 @@ def test_parameters_that_cannot_be_rendered_are_an_error_too(world: World) -> No
     assert (world.states(), world.supervisor.alive, world.workers) == ({}, 0, [])
 
 
+DRIVER_FAILED = "the driver failed: see the log of the daemon"
+
+
+def test_what_a_driver_has_started_before_it_failed_is_ended(world: World) -> None:
+    """Nobody hears of it, and its start fails once nothing of it is alive."""
+    world.handler.breaks_late = True
+    starter = world.reader("a")
+    world.start("a", starter)
+    worker = world.worker
+    worker.spawn(7)
+    assert worker.calls == ["start", ("terminate", 5.0)]
+    worker.write(b"line\n")
+    worker.exit(TERMINATED)
+    assert worker.calls[2:] == ["close_output"]
+    worker.drain()
+    assert (starter.messages, world.supervisor.alive) == ([], 1)
+    worker.vanish()
+    assert starter.messages == [error("request", DRIVER_FAILED)]
+    assert (world.states(), world.supervisor.alive) == ({}, 0)
+
+
+def test_a_worker_that_could_not_begin_either_is_no_other_failure(world: World) -> None:
+    """The client hears of the first one."""
+    world.handler.breaks_late = True
+    starter = Reader()
+    world.start("a", starter)
+    world.worker.fail("no such file")
+    assert starter.messages == [error("request", DRIVER_FAILED)]
+    assert world.supervisor.alive == 0
+
+
+def test_a_worker_of_a_failed_driver_that_cannot_be_killed_is_given_up(world: World) -> None:
+    world.handler.breaks_late = True
+    starter = Reader()
+    world.start("a", starter)
+    world.worker.spawn(7)
+    world.clock.advance(5.0 + UNKILLABLE_AFTER)
+    assert starter.messages == [error("request", DRIVER_FAILED)]
+    world.worker.end(TERMINATED)
+    assert starter.messages[1:] == []
+
+
 def test_a_subscription_from_before_outlives_a_failed_start(world: World) -> None:
     """Only the automatic subscription is taken back."""
     starter = world.reader("a")
