@@ -54,10 +54,6 @@ class Admission:
         self._expiry_timer: IDelayedCall | None = None
         self._closed = False
 
-    def holds(self, task_id: str) -> bool:
-        """Return whether a task holds a slot or waits for one."""
-        return task_id in self._tickets
-
     def is_without_slot(self, task_id: str) -> bool:
         """Return whether a task waits to restart and has given back its slot."""
         return task_id in self._unslotted

@@ -1,38 +1,29 @@
-"""All tasks of the daemon: starting, stopping, queueing, forgetting, and the end of all.
+"""All tasks of the daemon: starting, stopping, forgetting, and the end of all.
 
-Decides what a request does to which task. Who runs and who waits is decided in ``core/pool``, what happens to
-one task in ``machine.py``; what clients are told of all this is put into words in ``views.py``.
+Decides what a request does to which task. Who runs and who waits is decided in ``scheduler.py``, what happens
+to one task in ``machine.py``; what clients are told of all this is put into words in ``views.py``.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import attrs
 from twisted.internet.defer import Deferred
 
 from overseer.core.metrics import Counters, run_result
-from overseer.core.pool import (
-    Admitted,
-    Pools,
-    PoolSettings,
-    Queued,
-    Rejected,
-    Surplus,
-    Ticket,
-)
+from overseer.core.pool import Pools, PoolSettings
 from overseer.core.process import Outcome
 from overseer.core.retry import Layer, PartialRetryPolicy, effective_policy
 from overseer.core.ring import RingBuffer
 from overseer.core.task import State, TaskRecord
 from overseer.drivers.interfaces import Action, ValidationError
-from overseer.lifecycle.admission import Admission
 from overseer.lifecycle.announcements import Announcements
-from overseer.lifecycle.dependencies import Dependents, Waits
 from overseer.lifecycle.duplicates import Duplicates
 from overseer.lifecycle.journal import History
 from overseer.lifecycle.requests import Assignment, RequestError, Starter
 from overseer.lifecycle.restorable import RestorableTasks, TaskArchive
 from overseer.lifecycle.retention import FinishedTasks, Retention
+from overseer.lifecycle.scheduler import Place, Scheduler
 from overseer.lifecycle.subscriptions import EVERY_TASK, Subscriber
 from overseer.lifecycle.task import Surroundings, Task
 from overseer.protocol.batch import Batch
@@ -74,12 +65,19 @@ class Supervisor:
         self.counters = Counters()
         self.defaults = defaults or Defaults()
         self.pools = Pools(self.defaults.pool, _pools(actions))
-        self._admission = Admission(self.pools, surroundings.clock, self)
-        self._dependents = Dependents(surroundings.clock, self)
         self._surroundings = surroundings
         self._retention = retention
         self._new_id = new_id
         self._tasks: dict[str, Task] = {}
+        self._scheduler = Scheduler(
+            self._tasks,
+            self.pools,
+            self.announcements,
+            self.counters,
+            self,
+            clock=surroundings.clock,
+            now=surroundings.now,
+        )
         self._alive: dict[str, Task] = {}
         """Tasks that run, wait or have leftovers: what a shutdown waits for."""
         self._finished = FinishedTasks(
@@ -129,14 +127,11 @@ class Supervisor:
         task = self._tasks.get(task_id)
         if task is not None:
             _refuse_active(task)
-        ticket = Ticket(task_id, action, self._surroundings.now(), force)
-        answer = self._ask_for_slot(ticket, assignment)
+        place = self._scheduler.find_place(task_id, assignment, forced=force)
         if task is None:
             task = self._new_task(record or self._new_record(task_id), assignment.action)
-        self._enter(task)
         task.assign(assignment, self._subscribed(starter, task_id))
-        self._duplicates.add(task)
-        self._follow(task, ticket, answer)
+        self._enter(task, place)
         return task_id
 
     def restart(self, task_id: str, grace: float | None, starter: Starter) -> None:
@@ -152,17 +147,7 @@ class Supervisor:
             task.restart(grace, starter)
             self._restorable.started(task, self._surroundings.now())
             return
-        if task.assignment is None:
-            raise RequestError("task was never started")
-        assignment = self._as_of_now(task.assignment)
-        self._refuse_duplicate(assignment)
-        _refuse_active(task)
-        ticket = Ticket(task_id, assignment.action.name, self._surroundings.now())
-        answer = self._ask_for_slot(ticket, assignment)
-        self._enter(task)
-        task.assign(assignment, starter)
-        self._duplicates.add(task)
-        self._follow(task, ticket, answer)
+        self._start_again(task, task.assign, starter)
 
     def reset(self, task_id: str, starter: Starter) -> None:
         """Start an errored task again, by its action as it is now.
@@ -172,17 +157,9 @@ class Supervisor:
         """
         self._refuse_in_shutdown()
         task = self.task(task_id)
-        if task.record.state != "errored" or task.assignment is None:
+        if task.record.state != "errored":
             raise RequestError("task is not in errored state")
-        _refuse_active(task)
-        assignment = self._as_of_now(task.assignment)
-        self._refuse_duplicate(assignment)
-        ticket = Ticket(task_id, assignment.action.name, self._surroundings.now())
-        answer = self._ask_for_slot(ticket, assignment)
-        self._enter(task)
-        task.renew(assignment, starter)
-        self._duplicates.add(task)
-        self._follow(task, ticket, answer)
+        self._start_again(task, task.renew, starter)
 
     def stop(self, task_id: str, grace: float | None = None) -> None:
         """Stop a task; nothing happens to one that has finished.
@@ -240,7 +217,7 @@ class Supervisor:
         """
         if action is not None:
             self.action(action)
-        self._admission.set_limits(action, settings)
+        self._scheduler.admission.set_limits(action, settings)
 
     def reconfigure(
         self, actions: Mapping[str, Action], defaults: Defaults, retention: Retention
@@ -254,7 +231,7 @@ class Supervisor:
         self.actions = actions
         self.defaults = defaults
         self._retention = retention
-        self._admission.reconfigure(defaults.pool, _pools(actions))
+        self._scheduler.admission.reconfigure(defaults.pool, _pools(actions))
         self._finished.keep(retention)
 
     def purge(self, action: str | None) -> int:
@@ -264,10 +241,7 @@ class Supervisor:
         """
         if action is not None:
             self.action(action)
-        tickets = self._purge(action)
-        for ticket in tickets:
-            self._dequeue(ticket, "purged")
-        return len(tickets)
+        return self._scheduler.purge(action, "purged")
 
     def subscribe(self, subscriber: Subscriber, task_id: str, *, output: bool = True) -> None:
         """Subscribe to a task, or to every task with ``*``, whether or not it exists."""
@@ -307,14 +281,11 @@ class Supervisor:
             self._ended = Deferred()
             self._restorable.shut_down()
             # First, or they get the slots that now become free.
-            for ticket in self._purge(None):
-                self._dequeue(ticket, "shutdown")
+            self._scheduler.close()
             for task in list(self._alive.values()):
                 if not task.record.finished:
                     self._stop(task, None, "shutdown")
             self._finished.close()
-            self._admission.close()
-            self._dependents.close()
             self._check_ended()
         ended: Deferred[None] = Deferred()
         self._ended.addBoth(lambda _: ended.callback(None))
@@ -337,11 +308,11 @@ class Supervisor:
             counters.tasks_started += 1
         if record.waited_since is not None:
             counters.waited(self.now() - record.waited_since)
-        self._dependents.task_started(task)
+        self._scheduler.dependents.task_started(task)
 
     def readiness_changed(self, task: Task) -> None:
         """Let those start that waited for this."""
-        self._dependents.readiness_changed(task)
+        self._scheduler.dependents.readiness_changed(task)
 
     def count_output(self, task: Task, lines: int) -> None:
         """Count lines that were told."""
@@ -372,9 +343,7 @@ class Supervisor:
             counters.tasks_errored += 1
         else:
             counters.tasks_completed += 1
-        self._dependents.task_ended(task)
-        self._duplicates.remove(task)
-        self._restorable.ended(task)
+        self._count_out(task)
         if task.given_up:
             # It would hold up a shutdown for ever.
             self._alive.pop(record.task_id, None)
@@ -387,15 +356,20 @@ class Supervisor:
 
     def tell_waits_no_more(self, task: Task, reason: str) -> None:
         """Tell that a task left its queue, where clients still believe that it waits."""
-        if task.told_queued:
-            self._tell_dequeued(task, reason)
+        self._scheduler.tell_waits_no_more(task, reason)
+
+    def task_dequeued(self, task: Task) -> None:
+        """Forget a task that waited and did not run, once nothing of an earlier run is alive."""
+        self._count_out(task)
+        if not task.record.first_run:  # it had run before and would have run on
+            self.counters.of(task.record.action).tasks_completed += 1
+        task.dequeued = True
+        self.task_gone(task)
 
     def task_failed_to_start(self, task: Task, reason: str) -> None:
         """Forget a task that never ran, keep one that did; one that had waited is told to all."""
         task_id = task.record.task_id
-        self._dependents.task_ended(task)
-        self._duplicates.remove(task)
-        self._restorable.ended(task)
+        self._count_out(task)
         self.tell_waits_no_more(task, "failed")
         if task.record.last_started_at is None:
             self._alive.pop(task_id, None)
@@ -404,10 +378,10 @@ class Supervisor:
 
     def leftovers_gone(self, task: Task) -> None:
         """Let others run instead of what was left of a run, when its task was started again before."""
-        self._admission.leftovers_gone(task.record.task_id)
+        self._scheduler.admission.leftovers_gone(task.record.task_id)
 
     def task_gone(self, task: Task) -> None:
-        """Count a task out once it has finished and nothing of it is alive, and let others run instead.
+        """Let others run once nothing of a task is alive, and remember it no longer than it has to be.
 
         Only then may retention forget it, or its id could be taken while its processes run. An errored
         task is kept until it is stopped or started.
@@ -415,14 +389,9 @@ class Supervisor:
         task_id = task.record.task_id
         if task.alive:
             return
+        self._scheduler.task_gone(task)
         if not task.record.finished:
-            if task_id in self._dependents:
-                self._admission.release(task_id)  # what its leftovers held
-            elif task.gives_back_slot and self._admission.holds(task_id):
-                task.gives_back_slot = False
-                self._admission.give_back_slot(task_id)
             return
-        self._admission.release(task_id)
         if self._tasks.get(task_id) is task:
             self._alive.pop(task_id, None)
             if task.dequeued:
@@ -435,144 +404,27 @@ class Supervisor:
 
     def take_slot_again(self, task: Task) -> None:
         """Let a task run again whose next run is due, or that was ended for a surplus."""
-        task_id = task.record.task_id
-        task.gives_back_slot = False
-        if task.record.state != "queued" and not self._admission.is_without_slot(task_id):
-            task.admit()
-            return
-        ticket = Ticket(task_id, task.record.action, self._surroundings.now())
-        requeued = self._admission.return_to_queue(ticket)
-        task.enqueue()
-        # Put back before it began, it never ceased to wait in the eyes of clients.
-        if ticket not in requeued.admitted and not task.told_queued:
-            self._tell_queued(task, requeued.position, task.starter)
-        self._admission.admit(requeued.admitted)
-        self._admission.watch_expiry()
+        self._scheduler.take_slot_again(task)
 
-    # ------------------------------------------------------------------------------- slots and queues
-
-    def begin(self, task_id: str) -> None:
-        """See :class:`~overseer.lifecycle.admission.AdmissionOwner`."""
-        self._tasks[task_id].admit()
-
-    def expired(self, ticket: Ticket) -> None:
-        """See :class:`~overseer.lifecycle.admission.AdmissionOwner`."""
-        self._dequeue(ticket, "expired")
-
-    def end_surplus(self, surplus: Iterable[Surplus]) -> None:
-        """See :class:`~overseer.lifecycle.admission.AdmissionOwner`."""
-        for one in surplus:
-            requeue = one.excess.action == "requeue" and self._ended is None
-            task = self._tasks[one.task_id]
-            if not task.record.finished:  # else what is left of it is on its way out
-                task.stop(one.excess.grace or None, requeue=requeue)
-
-    def dependencies_hold(self, ticket: Ticket) -> None:
-        """See :class:`~overseer.lifecycle.dependencies.DependentsOwner`."""
-        task = self._tasks[ticket.task_id]
-        answer = self._admission.ask(ticket)
-        if isinstance(answer, Rejected):
-            self.counters.of(ticket.action).rejected += 1
-            starter = task.starter
-            self._dequeue(ticket, "failed")
-            starter.fail(f"pool rejected task: {answer.reason}")
-        elif isinstance(answer, Admitted):
-            task.admit()
-            self.end_surplus(answer.surplus)
-        else:
-            self._make_room(answer)
-
-    def _ask_for_slot(self, ticket: Ticket, assignment: Assignment) -> Admitted | Queued | Waits:
-        unmet = self._dependents.unmet(assignment.action.settings.depends_on)
-        if unmet and not ticket.forced:
-            return Waits(unmet)
-        answer = self._admission.ask(ticket)
-        if isinstance(answer, Rejected):
-            self.counters.of(ticket.action).rejected += 1
-            raise RequestError(f"pool rejected task: {answer.reason}")
-        return answer
-
-    def _follow(self, task: Task, ticket: Ticket, answer: Admitted | Queued | Waits) -> None:
-        self._restorable.started(task, self._surroundings.now())
-        if isinstance(answer, Admitted):
-            task.admit()
-            self.end_surplus(answer.surplus)
-            return
-        task.enqueue()
-        if isinstance(answer, Waits):
-            self._dependents.add(task, ticket, answer.dependencies)
-            self._tell_queued(task, 0, task.starter)
-            return
-        self._tell_queued(task, answer.position, task.starter)
-        self._make_room(answer)
-
-    def _make_room(self, answer: Queued) -> None:
-        """Let a task go that had to make room in a queue, and watch how long the others wait."""
-        if answer.displaced is not None:
-            self._admission.forget(answer.displaced)
-            self._dequeue(answer.displaced, "displaced")
-        self._admission.watch_expiry()
-
-    def _purge(self, action: str | None) -> tuple[Ticket, ...]:
-        return (*self._dependents.purge(action), *self._admission.purge(action))
+    # -------------------------------------------------------------------------------------- private
 
     def _stop(self, task: Task, grace: float | None, reason: str) -> None:
-        task_id = task.record.task_id
         state = task.record.state
         if state == "queued":
-            self._leave_queue(task, reason)
+            self._scheduler.leave(task, reason)
             return
-        self._admission.leaving(task_id)
+        self._scheduler.admission.leaving(task.record.task_id)
         if self._ended is None:
             self._restorable.ended(task)
         task.stop(grace)
         if state == "errored":
             self.task_gone(task)
 
-    def _leave_queue(self, task: Task, reason: str) -> None:
-        waiting = self._dependents.remove(task.record.task_id)
-        if waiting is not None:
-            self._dequeue(waiting, reason)
-            return
-        try:
-            ticket = self._admission.withdraw(task.record.task_id)
-        except KeyError:
-            # It would wait once its last run is gone. Nobody was told that it does: its exit is its end.
-            task.wait_no_more()
-        else:
-            self._dequeue(ticket, reason)
-
-    def _dequeue(self, ticket: Ticket, reason: str) -> None:
-        """Let a task that the pools know no more leave its queue."""
-        task_id = ticket.task_id
-        task = self._tasks[task_id]
-        task.leave_queue(reason)
-        self._dependents.task_ended(task)
+    def _count_out(self, task: Task) -> None:
+        """Let nothing wait for a task, be its duplicate or restore it: it has come to its end."""
+        self._scheduler.dependents.task_ended(task)
         self._duplicates.remove(task)
         self._restorable.ended(task)
-        self._tell_dequeued(task, reason)
-        if not task.record.first_run:  # it had run before and would have run on
-            self.counters.of(ticket.action).tasks_completed += 1
-        task.dequeued = True
-        self.task_gone(task)
-
-    def _tell_queued(self, task: Task, position: int, starter: Starter) -> None:
-        self.counters.of(task.record.action).enqueued += 1
-        task.told_queued = True
-        self.announcements.queued(
-            task.record.task_id,
-            task.record.action,
-            position,
-            starter.request_id,
-            starter.subscriber,
-        )
-
-    def _tell_dequeued(self, task: Task, reason: str) -> None:
-        self.counters.of(task.record.action).left_queue[reason] += 1
-        task.told_queued = False
-        self.announcements.dequeued(task.record.task_id, reason)
-
-    # -------------------------------------------------------------------------------------- private
 
     def _refuse_in_shutdown(self) -> None:
         if self._ended is not None:
@@ -595,9 +447,19 @@ class Supervisor:
             given_policy=policy,
         )
 
-    def _as_of_now(self, last: Assignment) -> Assignment:
-        """Return what the same start comes to now: a reload may have changed its action."""
-        return self._assignment(last.action.name, last.given_params, last.given_policy)
+    def _start_again(
+        self, task: Task, take_on: Callable[[Assignment, Starter], None], starter: Starter
+    ) -> None:
+        """Start a finished task as it was started last, by its action as it is now."""
+        last = task.assignment
+        if last is None:
+            raise RequestError("task was never started")
+        _refuse_active(task)
+        assignment = self._assignment(last.action.name, last.given_params, last.given_policy)
+        self._refuse_duplicate(assignment)
+        place = self._scheduler.find_place(task.record.task_id, assignment)
+        take_on(assignment, starter)
+        self._enter(task, place)
 
     def _duplicate(self, assignment: Assignment) -> Task | None:
         return self._tasks.get(self._duplicates.find(assignment) or "")
@@ -649,9 +511,12 @@ class Supervisor:
 
         return attrs.evolve(starter, fail=fail)
 
-    def _enter(self, task: Task) -> None:
+    def _enter(self, task: Task, place: Place) -> None:
         self._finished.remove(task.record.task_id)
         self._alive[task.record.task_id] = task
+        self._duplicates.add(task)
+        self._restorable.started(task, self._surroundings.now())
+        self._scheduler.put(task, place)
 
     def _new_record(self, task_id: str) -> TaskRecord:
         now = self._surroundings.now()

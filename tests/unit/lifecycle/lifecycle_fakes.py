@@ -539,8 +539,8 @@ class World:
         kept: dict[str, object] = {
             "timers": [call for call in self.clock.getDelayedCalls() if call is not prune],
             "alive": supervisor._alive,
-            "tickets": supervisor._admission._tickets,
-            "unslotted": supervisor._admission._unslotted,
+            "tickets": supervisor._scheduler.admission._tickets,
+            "unslotted": supervisor._scheduler.admission._unslotted,
             "duplicates": len(supervisor._duplicates),
             "running": supervisor.pools.info().running,
             "waiting": supervisor.pools.info().queue_depth,
