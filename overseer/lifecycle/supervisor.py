@@ -20,6 +20,7 @@ from overseer.drivers.interfaces import Action, ValidationError
 from overseer.lifecycle.announcements import Announcements
 from overseer.lifecycle.duplicates import Duplicates
 from overseer.lifecycle.journal import History
+from overseer.lifecycle.replacements import Replacements
 from overseer.lifecycle.requests import Assignment, RequestError, Starter
 from overseer.lifecycle.restorable import RestorableTasks, TaskArchive
 from overseer.lifecycle.retention import FinishedTasks, Retention
@@ -85,8 +86,7 @@ class Supervisor:
         )
         self._duplicates = Duplicates()
         self._restorable = RestorableTasks(archive)
-        self._replacements: dict[str, tuple[Starter, Callable[[], object]]] = {}
-        """Starts that wait until the task in their way is gone."""
+        self._replacements = Replacements()
         self._ended: Deferred[None] | None = None
 
     # ------------------------------------------------------------------------------------- requests
@@ -398,8 +398,7 @@ class Supervisor:
                 self._forget(task_id)
             elif task.record.state == "stopped":
                 self._finished.add(task)
-        if task_id in self._replacements:
-            self._replace(task_id)
+        self._replacements.task_gone(task_id)
         self._check_ended()
 
     def take_slot_again(self, task: Task) -> None:
@@ -483,19 +482,8 @@ class Supervisor:
                 self.subscribe(starter.subscriber, existing.record.task_id)
             existing.attach(starter)
             return
-        task_id = existing.record.task_id
-        waiting = self._replacements.pop(task_id, None)
-        if waiting is not None:
-            waiting[0].fail("replaced by a later start")
-        self._replacements[task_id] = (starter, start)
+        self._replacements.add(existing.record.task_id, starter, start)
         self._stop(existing, None, "stopped")
-
-    def _replace(self, task_id: str) -> None:
-        starter, start = self._replacements.pop(task_id)
-        try:
-            start()
-        except RequestError as error:
-            starter.fail(error.message)
 
     def _subscribed(self, starter: Starter, task_id: str) -> Starter:
         """Subscribe a starter; it is not subscribed any more after its start has failed."""
