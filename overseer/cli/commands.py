@@ -128,7 +128,8 @@ def signal() -> None:
 def wait() -> None:
     """Wait until a task has ended for good, and end as it did.
 
-    The exit status is its exit code, or 128 + the number of the signal that ended it.
+    How one ended that the daemon has forgotten, the history knows. The exit status is its exit code, or
+    128 + the number of the signal that ended it.
     """
 
 
@@ -153,7 +154,10 @@ def ls() -> None:
 @talks("reports.show")
 @_task
 def show() -> None:
-    """Show everything about one task."""
+    """Show everything about one task.
+
+    Of one that the daemon has forgotten, the history tells the last run.
+    """
 
 
 @talks("stream.logs", ends_as_task=True)

@@ -1,5 +1,6 @@
 """What the commands do that only look: ls, show, history, actions, metrics."""
 
+import functools
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -9,9 +10,10 @@ import msgspec
 
 from overseer.cli.conversation import require_action
 from overseer.cli.names import short_ids
+from overseer.cli.past import find_task_or_run
 from overseer.cli.tables import ago, between, exit_text, parameters, print_json, print_table
 from overseer.cli.tasks import find
-from overseer.cli.terminal import is_terminal
+from overseer.cli.terminal import is_terminal, notice
 from overseer.client import Client
 from overseer.core.task import State
 from overseer.protocol.messages import ActionInfo, ActionStatistics, Run
@@ -56,8 +58,15 @@ async def ls(
 
 
 async def show(client: Client, *, as_json: bool, task: str) -> None:
-    """Show one task and its counters."""
-    info = await find(client, task)
+    """Show one task and its counters, or of a forgotten one its last run."""
+    info = await find_task_or_run(client, task)
+    if isinstance(info, Run):
+        if as_json:
+            print_json(info)
+            return
+        notice("the daemon has forgotten this task: this is its last run, from the history")
+        _print_fields(msgspec.to_builtins(info))
+        return
     counters = (await client.metrics(task_id=info.task_id)).task
     known: dict[str, Any] = {**msgspec.to_builtins(counters), **msgspec.to_builtins(info)}
     if as_json:
@@ -80,9 +89,19 @@ async def history(
     statistics: bool,
 ) -> None:
     """List runs of the past."""
-    answer = await client.history(
-        task_id=task, action=action, since=since, until=until, limit=limit, statistics=statistics
+    ask = functools.partial(
+        client.history,
+        action=action,
+        since=since,
+        until=until,
+        limit=limit,
+        statistics=statistics,
     )
+    answer = await ask(task_id=task)
+    if task is not None and not answer.runs:
+        found = await find_task_or_run(client, task)
+        if found.task_id != task:
+            answer = await ask(task_id=found.task_id)
     if action is not None and not answer.runs:
         await require_action(client, action)
     if as_json:

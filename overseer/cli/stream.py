@@ -11,6 +11,7 @@ from twisted.python.failure import Failure
 
 from overseer.cli.conversation import reactor
 from overseer.cli.exit_status import BROKEN_PIPE, INTERRUPTED, CommandError, ExitStatus, of_task
+from overseer.cli.past import find_task_or_run, how_it_ended, status_of
 from overseer.cli.printer import Printer
 from overseer.cli.tables import print_json
 from overseer.cli.tasks import find, start_fields
@@ -25,6 +26,7 @@ from overseer.protocol.messages import (
     Exited,
     Message,
     Output,
+    Run,
     TaskInfo,
 )
 
@@ -62,7 +64,10 @@ async def logs(
     timestamps: bool,
 ) -> int:
     """Print what is kept of a task's output, and with ``follow`` what comes after it."""
-    info = await find(client, task)
+    info = await find_task_or_run(client, task)
+    if isinstance(info, Run):
+        what = f'the output of task "{info.task_id}" is not kept any more'
+        raise CommandError(ExitStatus.NO_TASK, what, how_it_ended(info))
     only: Stream | None = None
     if stdout != stderr:
         only = "stdout" if stdout else "stderr"
@@ -84,7 +89,12 @@ async def logs(
 
 async def wait(client: Client, *, as_json: bool, task: str, timeout: float | None) -> int:
     """Wait for the end of a task."""
-    task_id = (await find(client, task)).task_id
+    found = await find_task_or_run(client, task)
+    if isinstance(found, Run):
+        if as_json:
+            print_json(found)
+        return status_of(found)
+    task_id = found.task_id
     events = client.subscribe(task_id, output=False, until_end=True)
     # Asked for after the subscription, so that no end falls between the two.
     info = await find(client, task_id)

@@ -409,6 +409,28 @@ def test_a_daemon_that_ends(
     assert process.wait(DEADLINE) == 128 + signal.SIGTERM
 
 
+def test_of_a_forgotten_task_the_history_tells(
+    launch_shared: Callable[..., Daemon], run_alone: RunAlone
+) -> None:
+    """How it ended, though not what it printed."""
+    config = CONFIG.replace(', "unix:overseer.sock"', "").replace("history.db", "forgetful.db")
+    other = launch_shared(f"{config}retain: {{count: 0}}\n")
+
+    def ask(*words: str) -> Done:
+        return run_alone("--url", other.url, *words)
+
+    assert ask("run", "sh", "--id", "forgotten", "-p", "script=exit 5").status == 5
+    eventually(lambda: ask("show", "forgot").status == 0)
+    shown = dict(line.split("\t") for line in ask("show", "forgot").out.splitlines())
+    assert (shown["task_id"], shown["state"], shown["exit_code"]) == ("forgotten", "exited", "5")
+    assert ask("wait", "forgotten").status == 5
+    assert ask("history", "forgot").out.splitlines()[1].startswith("forgotten\t1\tsh\texited\t5")
+    done = ask("logs", "forgotten")
+    assert (done.status, done.out) == (ExitStatus.NO_TASK, "")
+    assert "is not kept any more: it ended 20" in done.err
+    assert done.err.endswith(" with exit code 5\n")
+
+
 def test_a_daemon_that_is_down_is_told_at_once(run_alone: RunAlone) -> None:
     """By a command of its own, from the start of Python on."""
     begun = time.monotonic()
