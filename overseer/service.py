@@ -45,7 +45,7 @@ from overseer.lifecycle.restore import restore
 from overseer.lifecycle.retention import Retention
 from overseer.lifecycle.subscriptions import Sink, Subscriptions
 from overseer.lifecycle.supervisor import Defaults, Supervisor
-from overseer.lifecycle.task import Surroundings
+from overseer.lifecycle.surroundings import Surroundings
 from overseer.listeners import ListenError, listen_all, stop_listening, websocket_url
 from overseer.local import LocalLink
 from overseer.probes import Probes

@@ -10,9 +10,7 @@ from typing import Literal
 import attrs
 from twisted.internet.defer import Deferred
 
-from overseer.core.metrics import Counters, run_result
 from overseer.core.pool import Pools, PoolSettings
-from overseer.core.process import Outcome
 from overseer.core.retry import Layer, PartialRetryPolicy, effective_policy
 from overseer.core.ring import RingBuffer
 from overseer.core.task import State, TaskRecord
@@ -26,7 +24,8 @@ from overseer.lifecycle.restorable import RestorableTasks, TaskArchive
 from overseer.lifecycle.retention import FinishedTasks, Retention
 from overseer.lifecycle.scheduler import Place, Scheduler
 from overseer.lifecycle.subscriptions import EVERY_TASK, Subscriber
-from overseer.lifecycle.task import Surroundings, Task
+from overseer.lifecycle.surroundings import Surroundings
+from overseer.lifecycle.task import Task
 from overseer.protocol.batch import Batch
 
 OnDuplicate = Literal["error", "attach", "replace"]
@@ -63,7 +62,7 @@ class Supervisor:
         self.history = history
         self.subscriptions = surroundings.subscriptions
         self.announcements = Announcements(surroundings.now, surroundings.subscriptions.record)
-        self.counters = Counters()
+        self.counters = surroundings.counters
         self.defaults = defaults or Defaults()
         self.pools = Pools(self.defaults.pool, _pools(actions))
         self._surroundings = surroundings
@@ -298,61 +297,26 @@ class Supervisor:
 
     # --------------------------------------------------------------------------------- from the tasks
 
-    def task_started(self, task: Task, *, again: bool) -> None:
-        """Count a run that has begun."""
-        record = task.record
-        counters = self.counters.of(record.action)
-        if again:
-            counters.tasks_restarted += 1
-        else:
-            counters.tasks_started += 1
-        if record.waited_since is not None:
-            counters.waited(self.now() - record.waited_since)
+    def task_started(self, task: Task) -> None:
+        """Let those start that waited for this."""
         self._scheduler.dependents.task_started(task)
 
     def readiness_changed(self, task: Task) -> None:
         """Let those start that waited for this."""
         self._scheduler.dependents.readiness_changed(task)
 
-    def count_output(self, task: Task, lines: int) -> None:
-        """Count lines that were told."""
-        self.counters.of(task.record.action).total_output_lines += lines
+    def printed(self, task: Task) -> None:
+        """Reserve more numbers for its lines, if need be."""
         self._restorable.printed(task)
 
-    def count_run(
-        self, task: Task, outcome: Outcome, *, intentional: bool, timed_out: bool
-    ) -> None:
-        """Count a run that is over."""
-        record = task.record
-        self.counters.of(record.action).run_ended(
-            run_result(outcome, intentional=intentional, timed_out=timed_out),
-            run_time=(record.last_exited_at or 0) - (record.last_started_at or 0),
-            output_bytes=record.output_bytes,
-            killed=outcome.signal == "SIGKILL" and (intentional or timed_out),
-        )
-
-    def count_failed_run(self, task: Task) -> None:
-        """Count a run that could not begin."""
-        self.counters.of(task.record.action).exits["spawn_error"] += 1
-
     def task_ended(self, task: Task) -> None:
-        """Count a task that has finished; its slot is free once nothing of it is alive."""
-        record = task.record
-        counters = self.counters.of(record.action)
-        if record.state == "errored":
-            counters.tasks_errored += 1
-        else:
-            counters.tasks_completed += 1
+        """Count a task out that has finished; its slot is free once nothing of it is alive."""
         self._count_out(task)
         if task.given_up:
             # It would hold up a shutdown for ever.
-            self._alive.pop(record.task_id, None)
+            self._alive.pop(task.record.task_id, None)
             self._check_ended()
         self.task_gone(task)
-
-    def task_begins_anew(self, task: Task) -> None:
-        """Count a task that ended for a restart: what begins now is counted as another start."""
-        self.counters.of(task.record.action).tasks_completed += 1
 
     def tell_waits_no_more(self, task: Task, reason: str) -> None:
         """Tell that a task left its queue, where clients still believe that it waits."""
@@ -361,8 +325,6 @@ class Supervisor:
     def task_dequeued(self, task: Task) -> None:
         """Forget a task that waited and did not run, once nothing of an earlier run is alive."""
         self._count_out(task)
-        if not task.record.first_run:  # it had run before and would have run on
-            self.counters.of(task.record.action).tasks_completed += 1
         task.dequeued = True
         self.task_gone(task)
 

@@ -1,45 +1,36 @@
 """One task: its record, its state machine, the ring of its last events and its current run."""
 
 import weakref
-from collections.abc import Callable
 from typing import Protocol
 
-import attrs
-import msgspec
-from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from overseer.core.durations import format_duration
 from overseer.core.lines import Block
 from overseer.core.process import Outcome
 from overseer.core.retry import GiveUp, RetryAfter, RetryPolicy, RetryState
 from overseer.core.ring import RingBuffer
 from overseer.core.task import TaskRecord
-from overseer.core.timestamps import format_timestamp
 from overseer.core.worker import Worker
 from overseer.drivers.interfaces import HIDDEN, ValidationError
 from overseer.lifecycle.aborted import AbortedRun
-from overseer.lifecycle.journal import Journal
+from overseer.lifecycle.events import TaskEvents
 from overseer.lifecycle.machine import Core, new_machine
-from overseer.lifecycle.readiness import Look, Prober
+from overseer.lifecycle.readiness import Look
 from overseer.lifecycle.requests import Assignment, Starter
 from overseer.lifecycle.run import Run
-from overseer.lifecycle.subscriptions import Subscriber, Subscriptions
-from overseer.protocol.batch import Batch, OutputEncoder, lifecycle_batch
-from overseer.protocol.messages import Errored, Exited, Message, Ready, Restarting, Started
+from overseer.lifecycle.subscriptions import Subscriber
+from overseer.lifecycle.surroundings import Surroundings
+from overseer.protocol.batch import Batch, OutputEncoder
 
 
 class Owner(Protocol):
     """Who keeps the task and its slots."""
 
-    def task_started(self, task: "Task", *, again: bool) -> None:
-        """A run has begun, of itself if ``again``."""
+    def task_started(self, task: "Task") -> None:
+        """A run has begun."""
 
     def task_ended(self, task: "Task") -> None:
         """The task has finished, ``stopped`` or ``errored``; a process of it may still be alive."""
-
-    def task_begins_anew(self, task: "Task") -> None:
-        """The task has come to its end, and a restart that was asked for begins it anew in its slot."""
 
     def tell_waits_no_more(self, task: "Task", reason: str) -> None:
         """The run that the task was told to wait for is not to come; nothing is told where it was not."""
@@ -56,37 +47,11 @@ class Owner(Protocol):
     def take_slot_again(self, task: "Task") -> None:
         """The next run of the task is due."""
 
-    def count_output(self, task: "Task", lines: int) -> None:
-        """The task has told so many lines."""
-
-    def count_run(
-        self, task: "Task", outcome: Outcome, *, intentional: bool, timed_out: bool
-    ) -> None:
-        """A run of the task is over, and its record says when."""
-
-    def count_failed_run(self, task: "Task") -> None:
-        """A run of the task could not begin."""
+    def printed(self, task: "Task") -> None:
+        """The task has told lines of output."""
 
     def readiness_changed(self, task: "Task") -> None:
         """The task has become ready, or is it no more."""
-
-
-@attrs.frozen(kw_only=True)
-class Surroundings:
-    """What tasks share: ``now`` gives microseconds since the epoch, ``random`` a number in [0, 1).
-
-    ``json_lines`` says whether a sink wants output as lines of JSON, too. There may be no ``journal``. With no
-    ``prober`` nothing is ever ready.
-    """
-
-    clock: IReactorTime
-    now: Callable[[], int]
-    random: Callable[[], float]
-    subscriptions: Subscriptions
-    line_size: int
-    json_lines: bool = False
-    journal: Journal | None = None
-    prober: Prober | None = None
 
 
 class Task:
@@ -104,6 +69,7 @@ class Task:
         # Weakly, or a task that is forgotten would be there until the next collection of garbage.
         self.inputs = new_machine(Core(surroundings.clock, weakref.proxy(self)))
         self._surroundings = surroundings
+        self._events = TaskEvents(record, ring, surroundings)
         self._owner = owner
         self._retry = RetryState(None)
         self._run: Run | None = None
@@ -194,9 +160,9 @@ class Task:
         """Wait for a slot no longer; the task is finished."""
         self.record.state = "stopped"
         self.record.waited_since, self.record.queued_at = self.record.queued_at, None
-        journal = self._surroundings.journal
-        if journal is not None:
-            journal.cancelled(self.record, self.shown_params, reason, self._surroundings.now())
+        self._events.cancelled(reason, self.shown_params)
+        if not self.record.first_run:  # it had run before and would have run on
+            self._events.ended()
         starter, self.starter = self.starter, Starter()
         self._requeue = False
         self.inputs.leave()
@@ -236,15 +202,10 @@ class Task:
 
     def attach(self, starter: Starter) -> None:
         """Answer a starter with the run there is, or with the next one once it has begun."""
-        record = self.record
-        if record.pid is None or starter.subscriber is None:
+        if self.record.pid is None or starter.subscriber is None:
             self._attached.append(starter)
-            return
-        now = record.last_started_at or self._surroundings.now()
-        started = Started(
-            id=starter.request_id, task_id=record.task_id, pid=record.pid, ts=format_timestamp(now)
-        )
-        self._surroundings.subscriptions.send(starter.subscriber, self._event(started, now))
+        else:
+            self._events.attached(starter)
 
     def kill(self) -> None:
         """End the current run by force, now; one that is still being started ends once it runs."""
@@ -300,30 +261,17 @@ class Task:
     def tell_started(self, pid: int) -> None:
         """Tell everyone that the run has begun; the starter gets the id of its request."""
         record = self.record
-        now = self._surroundings.now()
         restart_of = None
         if not record.first_run:
             record.restart_count += 1
             restart_of = record.last_pid
-        self._owner.task_started(self, again=not record.first_run)
         record.first_run = self.told_queued = False
         record.pid = record.last_pid = pid
-        record.last_started_at = now
-        if self._surroundings.journal is not None:
-            self._surroundings.journal.began(record, self.shown_params)
-        subscriptions = self._surroundings.subscriptions
+        record.last_started_at = self._surroundings.now()
         starter, self.starter = self.starter, Starter()
-        started = Started(
-            id="", task_id=record.task_id, pid=pid, restart_of=restart_of, ts=format_timestamp(now)
-        )
         attached, self._attached = self._attached, []
-        for one in (starter, *attached):
-            one.began()
-            if one.subscriber is not None:
-                named = msgspec.structs.replace(started, id=one.request_id)
-                subscriptions.send(one.subscriber, self._event(named, now))
-        told = {one.subscriber for one in (starter, *attached)}
-        subscriptions.publish(self._event(started, now), besides=told)
+        self._events.started([starter, *attached], self.shown_params, restart_of=restart_of)
+        self._owner.task_started(self)
         self._watch_readiness()
 
     def terminate(self, grace: float) -> None:
@@ -342,27 +290,12 @@ class Task:
         run, record = self._run, self.record
         assert run is not None
         now = self._surroundings.now()
-        message = Exited(
-            record.task_id,
-            record.pid or 0,
-            outcome.exit_code,
-            run.intentional,
-            format_timestamp(now),
-            outcome.signal,
-            "timeout" if run.timed_out else None,
-        )
-        record.pid = None
+        pid, record.pid = record.pid or 0, None
         record.last_exited_at = now
         record.last_exit_code = outcome.exit_code
         record.last_signal = outcome.signal
         record.run_time += now - (record.last_started_at or now)
-        batch = self._event(message, now)
-        self.ring.append(batch)
-        self.ring.compact()
-        self._surroundings.subscriptions.publish(batch)
-        self._owner.count_run(self, outcome, intentional=run.intentional, timed_out=run.timed_out)
-        if self._surroundings.journal is not None:
-            self._surroundings.journal.ended(record, outcome, intentional=run.intentional)
+        self._events.exited(pid, outcome, intentional=run.intentional, timed_out=run.timed_out)
 
     def judge(self, outcome: Outcome | None, reason: str) -> None:
         """Decide what follows a run that has ended, could not begin, or was not to come."""
@@ -391,13 +324,11 @@ class Task:
         record = self.record
         self.given_up = True
         self._requeue = False
-        record.state = "errored"
+        self._fail()
         what = f"process {record.pid}" if record.pid else "the code of the driver"
         record.error_message = f"{what} does not end, not even by SIGKILL"
-        self._tell_errored(record.pid or 0, 0, "unkillable")
-        if self._surroundings.journal is not None:
-            self._surroundings.journal.lost(record, record.error_message)
-        self._owner.task_ended(self)
+        self._events.unkillable()
+        self._end()
         self._refuse_attached(record.error_message)
         self._refuse_restart(record.error_message)
 
@@ -414,12 +345,8 @@ class Task:
 
     def run_ready(self, run: Run, ready: bool, reason: str) -> None:
         """See :class:`~overseer.lifecycle.run.RunOwner`."""
-        record, now = self.record, self._surroundings.now()
-        record.ready = ready
-        message = Ready(
-            record.task_id, record.pid or 0, ready, format_timestamp(now), reason or None
-        )
-        self._surroundings.subscriptions.publish(self._event(message, now))
+        self.record.ready = ready
+        self._events.ready(reason)
         self._owner.readiness_changed(self)
 
     def run_exited(self, run: Run, outcome: Outcome) -> None:
@@ -459,13 +386,14 @@ class Task:
 
     def tell_output(self, encoder: OutputEncoder, block: Block) -> tuple[Subscriber, ...]:
         """Number and tell one block of output; return who received it."""
-        record = self.record
-        batch = encoder.encode(block, record.last_seq + 1, self._surroundings.now())
+        record, surroundings = self.record, self._surroundings
+        batch = encoder.encode(block, record.last_seq + 1, surroundings.now())
         record.last_seq = batch.last_seq
         record.output_bytes += len(block.data) + (not block.unfinished)
         self.ring.append(batch.to_keep())
-        self._owner.count_output(self, batch.lines)
-        return self._surroundings.subscriptions.publish(batch)
+        surroundings.counters.of(record.action).total_output_lines += batch.lines
+        self._owner.printed(self)
+        return surroundings.subscriptions.publish(batch)
 
     # -------------------------------------------------------------------------------------- private
 
@@ -492,10 +420,7 @@ class Task:
 
     def _tell_failed(self, reason: str) -> None:
         """The run that was to come could not begin."""
-        self._owner.count_failed_run(self)
-        journal = self._surroundings.journal
-        if journal is not None:
-            journal.failed(self.record, self.shown_params, reason, self._surroundings.now())
+        self._events.failed(reason, self.shown_params)
         self.inputs.spawn_failed(reason)
 
     def _abort(self, run: Run, begun: list[Worker], reason: str) -> None:
@@ -526,7 +451,7 @@ class Task:
         if self.record.first_run:
             self.starter.fail("replaced by a later restart")
         else:
-            self._owner.task_begins_anew(self)
+            self._events.ended()
         self.record.restart_count = 0
         self.prepare(starter)
         self.inputs.retry_after(0.0)
@@ -556,7 +481,7 @@ class Task:
         self._owner.tell_waits_no_more(self, "stopped")
         self.record.state = "stopped"
         self.inputs.complete()
-        self._owner.task_ended(self)
+        self._end()
         self._refuse_attached("the task has ended before another run could begin")
 
     def _follow_policy(self, outcome: Outcome | None) -> None:
@@ -577,33 +502,24 @@ class Task:
             self._requeue = True
             self._wait_for_slot()
         elif isinstance(verdict, RetryAfter):
-            moment = self._surroundings.now()
-            message = Restarting(
-                record.task_id,
-                record.last_pid,
-                format_duration(verdict.delay),
-                verdict.attempt,
-                format_timestamp(moment),
-            )
-            self._surroundings.subscriptions.publish(self._event(message, moment))
+            self._events.restarting(verdict)
             self.inputs.retry_after(verdict.delay)
             self.gives_back_slot = self.policy is not None and self.policy.release_slot
             if not self.alive:
                 self._owner.task_gone(self)
         elif isinstance(verdict, GiveUp):
-            record.state = "errored"
-            self._tell_errored(record.last_pid, verdict.exit_count, None)
+            self._fail()
+            self._events.errored(verdict.exit_count)
             self.inputs.give_up()
-            self._owner.task_ended(self)
+            self._end()
             self._refuse_attached("the task has failed before another run could begin")
         else:
             self._complete()
 
-    def _tell_errored(self, pid: int, exit_count: int, reason: str | None) -> None:
-        now = self._surroundings.now()
-        self.record.errored_at = now
-        message = Errored(self.record.task_id, pid, exit_count, format_timestamp(now), reason)
-        self._surroundings.subscriptions.publish(self._event(message, now))
+    def _fail(self) -> None:
+        self.record.state = "errored"
+        self.record.errored_at = self._surroundings.now()
 
-    def _event(self, message: Message, now: int) -> Batch:
-        return lifecycle_batch(self.record.task_id, message, now, self.record.last_seq)
+    def _end(self) -> None:
+        self._events.ended()
+        self._owner.task_ended(self)

@@ -23,7 +23,8 @@ from overseer.lifecycle.requests import RequestError, Starter
 from overseer.lifecycle.retention import Retention
 from overseer.lifecycle.subscriptions import Subscriptions
 from overseer.lifecycle.supervisor import Defaults, Supervisor
-from overseer.lifecycle.task import Surroundings, Task
+from overseer.lifecycle.surroundings import Surroundings
+from overseer.lifecycle.task import Task
 
 # --------------------------------------------------------------------------------- what differs
 

@@ -26,7 +26,7 @@ from overseer.drivers.interfaces import (
 from overseer.lifecycle.retention import Retention
 from overseer.lifecycle.subscriptions import Subscriptions
 from overseer.lifecycle.supervisor import Defaults, Supervisor
-from overseer.lifecycle.task import Surroundings
+from overseer.lifecycle.surroundings import Surroundings
 from overseer.protocol.fields import fields_of
 from overseer.protocol.messages import (
     REQUESTS,

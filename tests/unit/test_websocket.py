@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from overseer.lifecycle.retention import Retention
 from overseer.lifecycle.subscriptions import Subscriptions
 from overseer.lifecycle.supervisor import Supervisor
-from overseer.lifecycle.task import Surroundings
+from overseer.lifecycle.surroundings import Surroundings
 from overseer.protocol.batch import Batch
 from overseer.protocol.frames import text_frame
 from overseer.websocket import READ_PIECE, ClientFactory, ClientLimits, ClientProtocol

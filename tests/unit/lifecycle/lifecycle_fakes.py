@@ -27,7 +27,7 @@ from overseer.lifecycle.requests import RequestError, Starter
 from overseer.lifecycle.restorable import TaskArchive
 from overseer.lifecycle.subscriptions import Subscriptions
 from overseer.lifecycle.supervisor import Defaults, OnDuplicate, Retention, Supervisor
-from overseer.lifecycle.task import Surroundings
+from overseer.lifecycle.surroundings import Surroundings
 from overseer.lifecycle.views import global_metrics, task_info
 from overseer.protocol.batch import Batch
 from overseer.protocol.messages import GlobalMetrics, TaskInfo
