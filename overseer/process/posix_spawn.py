@@ -9,12 +9,14 @@ import ctypes
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
-from functools import cache
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 from typing import Any
 
+from overseer.process.apart import ThreadApart
+
 # From <spawn.h>, the same in every C library for Linux.
-_SETSIGDEF, _SETSID = 0x04, 0x80
+_SETSIGDEF, _SETSIGMASK, _SETSID = 0x04, 0x08, 0x80
 #: What Python ignores and no child should.
 _RESTORED = (signal.SIGPIPE, signal.SIGXFSZ)
 #: More than any of the opaque structures of <spawn.h> and <signal.h> has, in bytes.
@@ -27,14 +29,14 @@ def spawn(
     environment: Mapping[str, str],
     cwd: str | None,
     streams: tuple[int, int, int],
+    apart: ThreadApart | None = None,
 ) -> int | None:
     """Start ``argv`` as the leader of a new session and return its pid; None where that takes ``subprocess``.
 
     ``streams`` are its stdin, stdout and stderr; a negative one is ``/dev/null``. All other descriptors must be
-    close-on-exec.
+    close-on-exec. ``apart`` is a thread to start it from.
     """
-    library = _library()
-    if library is None or any(0 <= descriptor <= _LAST_STANDARD for descriptor in streams):
+    if _library() is None or any(0 <= descriptor <= _LAST_STANDARD for descriptor in streams):
         return None
     program = _find(argv, environment, cwd)
     arguments = [os.fsencode(argument) for argument in argv]
@@ -45,6 +47,27 @@ def spawn(
         or any("=" in name for name in environment)
     ):
         return None
+    start = partial(_start, os.fsencode(program), _array(arguments), _array(variables), cwd)
+    return (start(streams) if apart is None else _start_apart(start, streams, apart)) or None
+
+
+def _start_apart(
+    start: Callable[[Sequence[int]], int], streams: Sequence[int], apart: ThreadApart
+) -> int:
+    given = [descriptor for descriptor in streams if descriptor >= 0]
+
+    def start_with(received: Sequence[int]) -> int:
+        copies = dict(zip(given, received, strict=True))
+        return start([copies.get(descriptor, -1) for descriptor in streams])
+
+    return apart.call(start_with, given)
+
+
+def _start(
+    program: bytes, arguments: Any, variables: Any, cwd: str | None, streams: Sequence[int]
+) -> int:
+    """Return the pid, 0 when it failed."""
+    library = _library()
     pid = ctypes.c_int()
     actions = ctypes.create_string_buffer(_ROOM)
     library.posix_spawn_file_actions_init(actions)
@@ -61,16 +84,11 @@ def spawn(
                 else library.posix_spawn_file_actions_adddup2(actions, descriptor, target)
             )
         failed = failed or library.posix_spawn(
-            ctypes.byref(pid),
-            os.fsencode(program),
-            actions,
-            _attributes(),
-            _array(arguments),
-            _array(variables),
+            ctypes.byref(pid), program, actions, _attributes(), arguments, variables
         )
     finally:
         library.posix_spawn_file_actions_destroy(actions)
-    return None if failed else pid.value
+    return 0 if failed else pid.value
 
 
 def _find(argv: Sequence[str], environment: Mapping[str, str], cwd: str | None) -> str | None:
@@ -105,14 +123,15 @@ def _library() -> Any:
 
 @cache
 def _attributes() -> Any:
-    """Return what is the same for every child: a session of its own, and no signal ignored."""
+    """Return what is the same for every child: a session of its own, and no signal ignored or blocked."""
     library = _library()
     attributes = ctypes.create_string_buffer(_ROOM)
     signals = ctypes.create_string_buffer(_ROOM)
     library.posix_spawnattr_init(attributes)
     library.sigemptyset(signals)
+    library.posix_spawnattr_setsigmask(attributes, signals)
     for number in _RESTORED:
         library.sigaddset(signals, int(number))
     library.posix_spawnattr_setsigdefault(attributes, signals)
-    library.posix_spawnattr_setflags(attributes, ctypes.c_short(_SETSIGDEF | _SETSID))
+    library.posix_spawnattr_setflags(attributes, ctypes.c_short(_SETSIGDEF | _SETSIGMASK | _SETSID))
     return attributes

@@ -1,7 +1,7 @@
 """Starting child processes, in threads of their own, and reaping them.
 
-An exec can be slow: above all on Linux beside thousands of open descriptors, which it closes one by one. So
-threads start all processes, and nobody's output waits.
+An exec can be slow, so threads start all processes, and nobody's output waits. Beside thousands of open
+descriptors, which an exec closes one by one, those threads leave it to others that have few: ``apart.py``.
 
 Where nothing special is asked for, ``posix_spawn.py`` does the work, and else ``subprocess.Popen``: vfork,
 setsid, chdir, setuid, and the error of a failed exec. That one stops everybody for a moment, as CPython holds
@@ -25,6 +25,7 @@ from twisted.internet.interfaces import IReactorFDSet, IReactorFromThreads, IRea
 
 from overseer.core.process import ProcessSpec
 from overseer.process import posix_spawn
+from overseer.process.apart import ThreadApart, thread_apart
 from overseer.process.cgroup import ControlGroup, ControlGroups
 from overseer.process.command import Command, Identity, command_for, failure_reason
 from overseer.process.escaped import Orphans
@@ -34,6 +35,8 @@ from overseer.process.streams import Streams, open_streams, take_terminal
 CLOSE_TIMEOUT = 1.0
 #: How many execs may be under way.
 THREADS = 2
+#: So many are worth two more threads, each with few of its own: below, changing between threads costs more.
+MANY_DESCRIPTORS = 1_000
 
 
 class IProcessReactor(IReactorFDSet, IReactorFromThreads, IReactorTime):
@@ -89,6 +92,7 @@ class ProcessSpawner:
         self._threads: list[threading.Thread] = []
         self._closed = False
         self._spawning: set[int] = set()  # the threads that do
+        self._of_thread = threading.local()
         self._limiting = threading.Lock()
         self._limited = 0
         self._own_limits = (0, 0)
@@ -147,6 +151,9 @@ class ProcessSpawner:
         while (request := self._requests.get()) is not None:
             self._serve(*request)
             del request  # or an idle thread would keep the last one's worker
+        apart: ThreadApart | None = getattr(self._of_thread, "apart", None)
+        if apart is not None:
+            apart.close()
 
     def _serve(self, spec: ProcessSpec, spawned: Spawned, failed: Failed) -> None:
         self._spawning.add(threading.get_ident())
@@ -186,7 +193,9 @@ class ProcessSpawner:
     def _execute(self, spec: ProcessSpec, command: Command, streams: Streams) -> int:
         if command.identity == Identity() and spec.umask is None and not spec.pty:
             descriptors = (streams.child_stdin, streams.child_stdout, streams.child_stderr)
-            pid = posix_spawn.spawn(command.argv, spec.env, spec.cwd, descriptors)
+            pid = posix_spawn.spawn(
+                command.argv, spec.env, spec.cwd, descriptors, self._apart(streams.highest)
+            )
             if pid is not None:
                 self._unreaped[pid] = None
                 return pid
@@ -214,6 +223,15 @@ class ProcessSpawner:
         )
         self._unreaped[process.pid] = process
         return process.pid
+
+    def _apart(self, highest: int) -> ThreadApart | None:
+        """Return what to start from when ``highest``, the newest descriptor, is one of many."""
+        if highest < MANY_DESCRIPTORS:
+            return None
+        if not hasattr(self._of_thread, "apart"):
+            self._of_thread.apart = thread_apart(f"{threading.current_thread().name}-apart")
+        apart: ThreadApart | None = self._of_thread.apart
+        return apart
 
     def _open_pidfd(self, pid: int) -> int:
         try:

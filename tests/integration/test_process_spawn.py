@@ -1,25 +1,30 @@
 """What a spawn that fails says, and the spawner's own life."""
 
+import ctypes
 import os
 import resource
 import signal
+import threading
 
 import pytest
 import pytest_twisted
-from process_support import PATH, Runs, zombies
+from process_support import PATH, Runs, open_descriptors, zombies
 from twisted.internet import reactor
 
 from overseer.core.process import ProcessSpec
-from overseer.process import ProcessSpawner, posix_spawn
+from overseer.process import ProcessSpawner, posix_spawn, spawn
+from overseer.process.apart import ThreadApart, thread_apart
 
 ensure_deferred = pytest_twisted.ensureDeferred
 
 
-@pytest.fixture(params=["posix_spawn", "subprocess"])
+@pytest.fixture(params=["posix_spawn", "apart", "subprocess"])
 def way(request, monkeypatch):
     """Plain cases are started by the C library where it can, and by subprocess elsewhere: all the same."""
     if request.param == "subprocess":
         monkeypatch.setattr(posix_spawn, "_library", lambda: None)
+    if request.param == "apart":
+        monkeypatch.setattr(spawn, "MANY_DESCRIPTORS", 0)
 
 
 @pytest_twisted.async_yield_fixture
@@ -183,3 +188,34 @@ def test_a_spawner_that_was_never_used_closes():
     spawner.close()
     with pytest.raises(RuntimeError):
         spawner.spawn(ProcessSpec(argv=("true",), env={}), print, print)
+
+
+def test_a_thread_apart_has_few_descriptors_whatever_the_process_has():
+    before = open_descriptors()
+    null = [os.open(os.devnull, os.O_RDONLY) for _ in range(100)]
+    apart = ThreadApart("apart")
+    threads = {thread.name: thread for thread in threading.enumerate()}
+    try:
+        read_end, write_end = os.pipe()
+        assert apart.call(lambda _: len(os.listdir("/proc/thread-self/fd")), []) < 10
+        assert apart.call(lambda received: os.write(received[0], b"hello"), [write_end]) == 5
+        assert os.read(read_end, 100) == b"hello"
+        with pytest.raises(ZeroDivisionError):
+            apart.call(lambda _: 1 // 0, [])
+        os.close(write_end)
+        assert os.read(read_end, 100) == b"", "the copy that was given has stayed open"
+        os.close(read_end)
+    finally:
+        apart.close()
+        for descriptor in null:
+            os.close(descriptor)
+    threads["apart"].join(10)
+    assert not threads["apart"].is_alive()
+    assert open_descriptors() == before
+
+
+def test_without_such_threads_the_others_do_the_work(monkeypatch):
+    before = open_descriptors()
+    monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: object())
+    assert thread_apart("apart") is None
+    assert open_descriptors() == before
