@@ -47,9 +47,6 @@ class Owner(Protocol):
     def take_slot_again(self, task: "Task") -> None:
         """The next run of the task is due."""
 
-    def printed(self, task: "Task") -> None:
-        """The task has told lines of output."""
-
     def readiness_changed(self, task: "Task") -> None:
         """The task has become ready, or is it no more."""
 
@@ -392,7 +389,6 @@ class Task:
         record.output_bytes += len(block.data) + (not block.unfinished)
         self.ring.append(batch.to_keep())
         surroundings.counters.of(record.action).total_output_lines += batch.lines
-        self._owner.printed(self)
         return surroundings.subscriptions.publish(batch)
 
     # -------------------------------------------------------------------------------------- private
