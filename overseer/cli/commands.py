@@ -197,7 +197,10 @@ def history() -> None:
 @talks("reports.actions")
 @click.argument("action", required=False, shell_complete=action_names)
 def actions() -> None:
-    """List what can be started, with parameters; those marked * are required."""
+    """List what can be started, with parameters; those marked * are required.
+
+    Of one ACTION everything is shown.
+    """
 
 
 @talks("reports.metrics")

@@ -2,7 +2,7 @@
 
 import functools
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import click
@@ -115,13 +115,18 @@ async def history(
 
 
 async def actions(client: Client, *, as_json: bool, action: str | None) -> None:
-    """List actions."""
+    """List actions, or show everything about one."""
     known = [await require_action(client, action)] if action else (await client.describe()).actions
     if as_json:
         print_json(known)
-        return
-    rows: Rows = [(one.name, one.type, _parameters_of(one), one.description) for one in known]
-    print_table(("action", "type", "parameters", "description"), rows)
+    elif action:
+        _print_fields(_details(known[0]))
+    else:
+        rows: Rows = [
+            (one.name, one.type, _parameters_of(one), _start_of(one), one.description)
+            for one in known
+        ]
+        print_table(("action", "type", "parameters", "starts", "description"), rows)
 
 
 async def metrics(client: Client, *, as_json: bool, action: str | None, task: str | None) -> None:
@@ -144,8 +149,16 @@ def _fields(struct: Any) -> tuple[str, ...]:
 def _print_fields(fields: dict[str, Any]) -> None:
     width = max(map(len, fields), default=0)
     for name, value in fields.items():
-        shown = parameters(value) if isinstance(value, dict) else value
+        shown = _shown(value)
         click.echo(f"{name:<{width}}  {shown}" if is_terminal() else f"{name}\t{shown}")
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, dict):
+        return parameters(value)
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return str(value).lower() if isinstance(value, bool) else value
 
 
 def _print_runs(runs: Iterable[Run]) -> None:
@@ -180,6 +193,28 @@ def _parameters_of(action: ActionInfo) -> str:
         f"{name}*" if spec.default is None else f"{name}={spec.default}"
         for name, spec in (action.params or {}).items()
     )
+
+
+def _start_of(action: ActionInfo) -> str:
+    """Return what else starts a task, and what its start waits for."""
+    waits = [f"after {name}: {condition}" for name, condition in (action.depends_on or {}).items()]
+    return ", ".join(["by itself"] * bool(action.autostart) + waits)
+
+
+def _details(action: ActionInfo) -> dict[str, Any]:
+    """Return what is known of an action, one line for each value."""
+    known = msgspec.to_builtins(action)
+    for spec in known.get("params", {}).values():
+        spec.setdefault("required", "default" not in spec)
+    return dict(_flat(known))
+
+
+def _flat(known: dict[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in known.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{before}{name}.")
+        elif value != "":
+            yield f"{before}{name}", value
 
 
 def _shown_ids(task_ids: Iterable[str]) -> dict[str, str]:

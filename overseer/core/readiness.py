@@ -4,6 +4,7 @@ The fields are those of process-compose, which has them from Kubernetes.
 """
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import attrs
 
@@ -19,6 +20,8 @@ class ProbeError(Exception):
 @attrs.frozen(kw_only=True)
 class HttpCheck:
     """A GET is answered with ``status_code``. All texts are templates, until :func:`rendered`."""
+
+    kind: ClassVar[str] = "http_get"
 
     host: str
     scheme: str
@@ -41,6 +44,8 @@ class HttpCheck:
 class TcpCheck:
     """A connection is accepted. The texts are templates, until :func:`rendered`."""
 
+    kind: ClassVar[str] = "tcp"
+
     host: str
     port: str
 
@@ -49,12 +54,16 @@ class TcpCheck:
 class ExecCheck:
     """A program ends with exit code 0. Its arguments are templates, until :func:`rendered`."""
 
+    kind: ClassVar[str] = "exec"
+
     command: tuple[str, ...]
 
 
 @attrs.frozen(kw_only=True)
 class LogLineCheck:
     """A line of output contains a text; this is looked for in all of it, and is no matter of time."""
+
+    kind: ClassVar[str] = "ready_log_line"
 
     text: str
 

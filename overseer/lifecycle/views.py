@@ -78,6 +78,9 @@ def action_info(supervisor: Supervisor, name: str) -> ActionInfo:
         task_pool=_pool_config(supervisor.pools.limits(name)),
         retry=RetryPolicy() if policy is None else _retry_policy(policy),
         dedupe_key=list(settings.dedupe_key) or None,
+        depends_on={one.action: one.condition for one in settings.depends_on} or None,
+        autostart=settings.autostart or None,
+        readiness=None if settings.readiness is None else settings.readiness.check.kind,
     )
 
 

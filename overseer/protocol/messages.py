@@ -176,6 +176,19 @@ class ActionInfo(Value, kw_only=True):
     dedupe_key: Annotated[
         list[str] | None, _field("Parameters of which one set of values runs only once.")
     ] = None
+    depends_on: Annotated[
+        dict[str, str] | None,
+        _field(
+            "Actions that its tasks wait for, and how far these have to be: `started`, `ready` …"
+        ),
+    ] = None
+    autostart: Annotated[
+        bool | None, _field("Whether a task of it starts with the overseer; absent if not.")
+    ] = None
+    readiness: Annotated[
+        str | None,
+        _field("What shows that a task is ready: `http_get`, `tcp`, `exec` or `ready_log_line`."),
+    ] = None
 
 
 class TaskInfo(Value, kw_only=True):

@@ -321,8 +321,8 @@ async def test_pools(run: Run, client: Client) -> None:
 async def test_what_there_is(run: Run) -> None:
     """actions, history, metrics, top."""
     lines = (await run("actions")).out.splitlines()
-    assert "echo\texec\tmessage=hello loud=no\tPrints something" in lines
-    assert "seq\texec\tn*\t" in lines
+    assert "echo\texec\tmessage=hello loud=no\t\tPrints something" in lines
+    assert "seq\texec\tn*\t\t" in lines
     assert (await run("run", "echo", "--id", "remembered")).status == 0
     (told,) = json.loads((await run("history", "remembered", "--json")).out)
     assert (told["state"], told["exit_code"]) == ("exited", 0)
