@@ -14,15 +14,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
-import msgspec
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IListeningPort
-from twisted.internet.stdio import StandardIO
 from twisted.logger import Logger
 from twisted.web.resource import IResource
 
-from overseer._version import __version__
 from overseer.client.client import Client
 from overseer.client.errors import ConnectionLost, ConnectionRefused
 from overseer.client.link import Receiver
@@ -34,12 +31,13 @@ from overseer.core.listen import StdioAddress, parse_listen, reaches_beyond_loop
 from overseer.core.process import ProcessSpec
 from overseer.core.tokens import Identity
 from overseer.core.worker import Worker, WorkerEvents
+from overseer.documents import Documents
 from overseer.drivers.interfaces import Action, DriverServices
 from overseer.drivers.registry import Drivers, installed_drivers
 from overseer.eventlog import EventLog, LogFile
 from overseer.given_config import GivenConfig, read_given
 from overseer.interfaces import OwnNetworks
-from overseer.lifecycle import autostart, views
+from overseer.lifecycle import autostart
 from overseer.lifecycle.journal import Journal
 from overseer.lifecycle.restore import restore
 from overseer.lifecycle.retention import Retention
@@ -48,27 +46,18 @@ from overseer.lifecycle.supervisor import Defaults, Supervisor
 from overseer.lifecycle.surroundings import Surroundings
 from overseer.listeners import ListenError, listen_all, stop_listening, websocket_url
 from overseer.local import LocalLink
+from overseer.pages import Pages
 from overseer.probes import Probes
 from overseer.process import ControlGroups, ProcessSpawner, ProcessWorker, end_survivors
-from overseer.protocol.asyncapi import build_asyncapi
-from overseer.protocol.codec import BadRequest, decode_query, encode_message
-from overseer.protocol.manifest import build_manifest
-from overseer.protocol.messages import ActionInfo, History
-from overseer.protocol.openapi import build_openapi
 from overseer.services import Services
 from overseer.stdio import StdioClient
-from overseer.web import routes
 from overseer.web.mounted import Mounted
-from overseer.web.openapi import build_openapi as build_http_openapi
-from overseer.web.root import Answer, json_answer, make_root, make_site
+from overseer.web.root import make_site
 from overseer.websocket import ClientFactory, ClientLimits
 
 if TYPE_CHECKING:
     from overseer.history.recorder import HistoryRecorder
-    from overseer.prometheus.exposition import Exposition, ReactorLag
     from overseer.webhooks import Webhooks
-
-_LAST_STANDARD = 2  # stderr
 
 
 def _wall_clock() -> int:
@@ -154,6 +143,8 @@ class OverseerService(Requests, Service):
             archive=self._history,
         )
         self._services = Services(reactor, self.supervisor, random.random)
+        documents = Documents(self.supervisor, lambda: self.config.name)
+        self._manifest = documents.manifest
         self._clients = ClientFactory(
             reactor,
             self.supervisor,
@@ -164,21 +155,16 @@ class OverseerService(Requests, Service):
                 total_send_buffer=config.limits.total_send_buffer,
             ),
         )
-        self._exposition: Exposition | None = None
-        self._reactor_lag: ReactorLag | None = None
-        self._root = make_root(
-            websocket_factory=self._clients,
-            documents={
-                routes.MANIFEST: self._manifest,
-                routes.OPENAPI_2: self._openapi,
-                routes.OPENAPI_3_1: self._http_openapi,
-                routes.ASYNCAPI: self._asyncapi,
-            },
-            metrics=self._tell_metrics,
-            look_ups={routes.HISTORY: self._look_up_history},
-            ready=lambda: self._serving and bool(self.running),
-            failing=self._failing,
-            admit=self._admit,
+        self._pages = Pages(
+            reactor,
+            self.supervisor,
+            self._clients,
+            documents,
+            history=self._history,
+            event_log=self._event_log,
+        )
+        self._root = self._pages.root(
+            ready=lambda: self._serving and bool(self.running), admit=self._admit
         )
         self._own_networks = OwnNetworks(reactor)
         self._access = self._access_rules(config)
@@ -391,8 +377,7 @@ class OverseerService(Requests, Service):
         self._serving = False
         ports, self._ports = self._ports, ()
         await stop_listening(ports)
-        if self._reactor_lag is not None:
-            self._reactor_lag.stop()
+        self._pages.close()
         services_ended = self._services.stop()
         await self.supervisor.shut_down()
         await services_ended
@@ -422,18 +407,8 @@ class OverseerService(Requests, Service):
             budget=self._clients.budget,
         )
         client.when_all_asked().addCallback(self._stdio_ended)
+        client.open(*self._stdio)
         self._log.info("listening on stdio")
-        stdin, stdout = self._stdio
-        client.when_gone().addCallback(self._close_stdio)
-        StandardIO(  # type: ignore[call-arg]  # mypy takes the one of Windows
-            client, stdin=stdin, stdout=stdout, reactor=self._reactor
-        )
-
-    def _close_stdio(self, _gone: None) -> None:
-        # Twisted leaves them open. The process's own are not ours to close.
-        for descriptor in self._stdio:
-            if descriptor > _LAST_STANDARD:
-                os.close(descriptor)
 
     def _stdio_ended(self, _ended: None) -> None:
         client = self._stdio_client
@@ -445,66 +420,6 @@ class OverseerService(Requests, Service):
 
     def _action_of(self, task_id: str) -> str:
         return self.supervisor.task(task_id).record.action
-
-    def _actions(self) -> list[ActionInfo]:
-        return [views.action_info(self.supervisor, name) for name in self.supervisor.actions]
-
-    def _manifest(self) -> bytes:
-        return msgspec.json.encode(build_manifest(__version__, self.config.name, self._actions()))
-
-    def _openapi(self) -> bytes:
-        return msgspec.json.encode(build_openapi(__version__, self.config.name, self._actions()))
-
-    def _http_openapi(self) -> bytes:
-        return msgspec.json.encode(build_http_openapi(__version__, self.config.name, routes.ROUTES))
-
-    def _look_up_history(self, query: Mapping[str, str]) -> Deferred[Answer]:
-        return Deferred.fromCoroutine(self._answer_from_history(query))
-
-    async def _answer_from_history(self, query: Mapping[str, str]) -> Answer:
-        if self._history is None:
-            return json_answer(404, {"error": 'there is no history: the configuration has no "db"'})
-        try:
-            request = decode_query(History, query)
-            assert isinstance(request, History)
-            page = await self._history.page(views.run_query(request), statistics=request.statistics)
-        except BadRequest as error:
-            return json_answer(400, {"error": error.message})
-        except ValueError as error:
-            return json_answer(400, {"error": f"before: {error}"})
-        except Exception as error:
-            self._log.warn("the history cannot be read: {reason}", reason=error)
-            return json_answer(503, {"error": "the history cannot be read now"})
-        return Answer(200, encode_message(views.history("", page)))
-
-    def _failing(self) -> list[str]:
-        """Return what cannot be written now: no reason to send clients elsewhere, tasks go on."""
-        parts = {"history": self._history, "event log": self._event_log}
-        return [name for name, part in parts.items() if part is not None and part.failing]
-
-    def _tell_metrics(self, accept: str) -> Answer:
-        if self._exposition is None:
-            self._exposition = self._first_exposition()
-        content_type, body = self._exposition.render(accept)
-        return Answer(200, body, content_type)
-
-    def _first_exposition(self) -> "Exposition":
-        from overseer.prometheus.exposition import Exposition, ReactorLag  # noqa: PLC0415  # slow to import
-        from overseer.prometheus.families import Sources  # noqa: PLC0415
-
-        self._reactor_lag = ReactorLag(self._reactor)
-        return Exposition(
-            Sources(
-                supervisor=self.supervisor,
-                clients=self._clients,
-                history=self._history,
-                event_log=self._event_log,
-                reactor_lag=self._reactor_lag.histogram,
-            )
-        )
-
-    def _asyncapi(self) -> bytes:
-        return msgspec.json.encode(build_asyncapi(__version__, self.config.name))
 
 
 def _open_history(reactor: Any, config: Config) -> "HistoryRecorder | None":

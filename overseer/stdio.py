@@ -6,12 +6,14 @@ At the end of its input it has nothing more to ask, but is still told what it is
 
 # mypy: allow-untyped-calls
 
+import os
 from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol
 from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.stdio import StandardIO
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -24,6 +26,7 @@ from overseer.protocol.messages import Error
 from overseer.protocol.outbox import Outbox, SendBudget
 from overseer.session import Session
 
+_LAST_STANDARD = 2  # stderr
 CLOSE_TIMEOUT = 3
 """Seconds that a client has to take what it is owed at the end."""
 
@@ -57,11 +60,19 @@ class StdioClient(Protocol):
         self._session = Session(
             supervisor, self._outbox, reactor, manifest, self._read_requests, role="admin"
         )
+        self._descriptors: tuple[int, ...] = ()
         self._unfinished = b""
         self._closing = False
         self._timeout: IDelayedCall | None = None
         self._all_asked: Deferred[None] = Deferred()
         self._gone: Deferred[None] = Deferred()
+
+    def open(self, stdin: int, stdout: int) -> None:
+        """Read and write these descriptors; in the end they are closed, unless they are the process's own."""
+        self._descriptors = (stdin, stdout)
+        StandardIO(  # type: ignore[call-arg]  # mypy takes the one of Windows
+            self, stdin=stdin, stdout=stdout, reactor=self._reactor
+        )
 
     def when_all_asked(self) -> Deferred[None]:
         """Fires once all requests are worked off and no more will come; to be asked for once."""
@@ -111,8 +122,12 @@ class StdioClient(Protocol):
         if self._timeout is not None and self._timeout.active():
             self._timeout.cancel()
         self._asked()
-        if not self._gone.called:
-            self._gone.callback(None)
+        if self._gone.called:
+            return
+        for descriptor in self._descriptors:  # which Twisted leaves open
+            if descriptor > _LAST_STANDARD:
+                os.close(descriptor)
+        self._gone.callback(None)
 
     # ----------------------------------------------------------------------------------------- helpers
 

@@ -35,6 +35,11 @@ ALLOWED = {
         "service",
         "testing",
     },
+    "documents.py": {"_version", "core", "protocol", "lifecycle", "web"},
+    "pages.py": {
+        *("core", "protocol", "lifecycle", "web", "documents", "websocket"),
+        *("eventlog", "history", "prometheus"),
+    },
     "listeners.py": {"core", "listeners"},
     "interfaces.py": {"core", "interfaces"},
     "producer.py": {"protocol", "producer"},

@@ -1,0 +1,108 @@
+"""What the plain HTTP paths tell of a running daemon: the history, the metrics, and what cannot be written."""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from overseer.documents import Documents
+from overseer.lifecycle import views
+from overseer.lifecycle.supervisor import Supervisor
+from overseer.protocol.codec import BadRequest, decode_query, encode_message
+from overseer.protocol.messages import History
+from overseer.web import routes
+from overseer.web.root import Admit, Answer, Root, json_answer, make_root
+from overseer.websocket import ClientFactory
+
+if TYPE_CHECKING:
+    from overseer.eventlog import EventLog
+    from overseer.history.recorder import HistoryRecorder
+    from overseer.prometheus.exposition import Exposition, ReactorLag
+
+
+class Pages:
+    """Answers from the parts of a daemon, of which there may be no history and no event log."""
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        supervisor: Supervisor,
+        clients: ClientFactory,
+        documents: Documents,
+        *,
+        history: "HistoryRecorder | None",
+        event_log: "EventLog | None",
+    ) -> None:
+        self._reactor = reactor
+        self._supervisor = supervisor
+        self._clients = clients
+        self._documents = documents
+        self._history = history
+        self._event_log = event_log
+        self._exposition: Exposition | None = None
+        self._reactor_lag: ReactorLag | None = None
+
+    def root(self, *, ready: Callable[[], bool], admit: Admit) -> Root:
+        """Return what serves all of this, and the WebSocket, to those whom ``admit`` lets in."""
+        return make_root(
+            websocket_factory=self._clients,
+            documents=self._documents.by_route,
+            metrics=self._tell_metrics,
+            look_ups={routes.HISTORY: self._look_up_history},
+            ready=ready,
+            failing=self._failing,
+            admit=admit,
+        )
+
+    def close(self) -> None:
+        """Measure nothing any more."""
+        if self._reactor_lag is not None:
+            self._reactor_lag.stop()
+
+    def _look_up_history(self, query: Mapping[str, str]) -> Deferred[Answer]:
+        return Deferred.fromCoroutine(self._answer_from_history(query))
+
+    async def _answer_from_history(self, query: Mapping[str, str]) -> Answer:
+        if self._history is None:
+            return json_answer(404, {"error": 'there is no history: the configuration has no "db"'})
+        try:
+            request = decode_query(History, query)
+            assert isinstance(request, History)
+            page = await self._history.page(views.run_query(request), statistics=request.statistics)
+        except BadRequest as error:
+            return json_answer(400, {"error": error.message})
+        except ValueError as error:
+            return json_answer(400, {"error": f"before: {error}"})
+        except Exception as error:
+            self._log.warn("the history cannot be read: {reason}", reason=error)
+            return json_answer(503, {"error": "the history cannot be read now"})
+        return Answer(200, encode_message(views.history("", page)))
+
+    def _tell_metrics(self, accept: str) -> Answer:
+        if self._exposition is None:
+            self._exposition = self._first_exposition()
+        content_type, body = self._exposition.render(accept)
+        return Answer(200, body, content_type)
+
+    def _first_exposition(self) -> "Exposition":
+        from overseer.prometheus.exposition import Exposition, ReactorLag  # noqa: PLC0415  # slow to import
+        from overseer.prometheus.families import Sources  # noqa: PLC0415
+
+        self._reactor_lag = ReactorLag(self._reactor)
+        return Exposition(
+            Sources(
+                supervisor=self._supervisor,
+                clients=self._clients,
+                history=self._history,
+                event_log=self._event_log,
+                reactor_lag=self._reactor_lag.histogram,
+            )
+        )
+
+    def _failing(self) -> list[str]:
+        """Return what cannot be written now: no reason to send clients elsewhere, tasks go on."""
+        parts = {"history": self._history, "event log": self._event_log}
+        return [name for name, part in parts.items() if part is not None and part.failing]
