@@ -10,7 +10,7 @@ from typing import Literal
 
 import attrs
 
-from overseer.core.process import Outcome
+from overseer.core.process import Outcome, Stream
 
 RunResult = Literal["ok", "failed", "signal", "timeout", "stopped", "spawn_error"]
 """With exit code 0, with another one, by a signal, by a time limit, after a stop; or the run never began."""
@@ -50,27 +50,40 @@ class Histogram:
 
 
 @attrs.define
+class OutputCounters:
+    """What was told of one stream: lines, and their bytes with a line end for each."""
+
+    lines: int = 0
+    bytes: int = 0
+
+
+@attrs.define
 class ActionCounters:
     """Counters of one action since the daemon started.
 
     ``left_queue`` counts by reason who waited and never ran, ``rejected`` who might not even wait. Of the runs
-    that are over ``exits`` has the results, ``killed`` those that SIGKILL had to end, and
-    ``output_bytes`` what they wrote, line ends included.
+    that are over ``exits`` has the results, and ``killed`` those that SIGKILL had to end.
     """
 
     tasks_started: int = 0
     tasks_completed: int = 0
     tasks_errored: int = 0
     tasks_restarted: int = 0
-    total_output_lines: int = 0
-    output_bytes: int = 0
     killed: int = 0
     enqueued: int = 0
     rejected: int = 0
     exits: Counter[RunResult] = attrs.field(factory=Counter)
     left_queue: Counter[str] = attrs.field(factory=Counter)
+    output: dict[Stream, OutputCounters] = attrs.field(
+        factory=lambda: {"stdout": OutputCounters(), "stderr": OutputCounters()}
+    )
     run_seconds: Histogram = attrs.field(factory=lambda: Histogram(RUN_SECONDS))
     wait_seconds: Histogram = attrs.field(factory=lambda: Histogram(WAIT_SECONDS))
+
+    @property
+    def total_output_lines(self) -> int:
+        """Lines of both streams."""
+        return sum(stream.lines for stream in self.output.values())
 
     @property
     def dequeued(self) -> int:
@@ -87,13 +100,10 @@ class ActionCounters:
         """Those of them that had waited too long."""
         return self.left_queue["expired"]
 
-    def run_ended(
-        self, result: RunResult, *, run_time: int, output_bytes: int, killed: bool
-    ) -> None:
+    def run_ended(self, result: RunResult, *, run_time: int, killed: bool) -> None:
         """A run that had begun is over, after so many microseconds."""
         self.exits[result] += 1
         self.run_seconds.observe(max(run_time, 0) / _SECOND)
-        self.output_bytes += output_bytes
         self.killed += killed
 
     def waited(self, microseconds: int) -> None:

@@ -87,7 +87,6 @@ class TaskEvents:
         self._counters.run_ended(
             run_result(outcome, intentional=intentional, timed_out=timed_out),
             run_time=now - (record.last_started_at or 0),
-            output_bytes=record.output_bytes,
             killed=outcome.signal == "SIGKILL" and (intentional or timed_out),
         )
         if self._surroundings.journal is not None:

@@ -386,9 +386,12 @@ class Task:
         record, surroundings = self.record, self._surroundings
         batch = encoder.encode(block, record.last_seq + 1, surroundings.now())
         record.last_seq = batch.last_seq
-        record.output_bytes += len(block.data) + (not block.unfinished)
+        size = len(block.data) + (not block.unfinished)
+        record.output_bytes += size
         self.ring.append(batch.to_keep())
-        surroundings.counters.of(record.action).total_output_lines += batch.lines
+        counters = surroundings.counters.of(record.action).output[encoder.stream]
+        counters.lines += batch.lines
+        counters.bytes += size
         return surroundings.subscriptions.publish(batch)
 
     # -------------------------------------------------------------------------------------- private

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 import attrs
 
 from overseer._version import __version__
-from overseer.core.metrics import ActionCounters, Histogram, RunResult
+from overseer.core.metrics import ActionCounters, Histogram, OutputCounters, RunResult
 from overseer.core.task import State
 from overseer.lifecycle.supervisor import Supervisor
 from overseer.websocket import ClientFactory, DisconnectReason
@@ -50,13 +50,8 @@ class Scrape:
         self.actions = tuple(dict.fromkeys([*self.startable, *self.counters.actions]))
         """Those, and all that were there before a reload."""
         self.tasks: Counter[tuple[str, State]] = Counter()
-        self.written_so_far: Counter[str] = Counter()
-        """Bytes of the runs that are not over, by action."""
         for task in sources.supervisor.select():
-            record = task.record
-            self.tasks[record.action, record.state] += 1
-            if record.pid is not None:
-                self.written_so_far[record.action] += record.output_bytes
+            self.tasks[task.record.action, task.record.state] += 1
         self.send_buffers = [client.waiting_size for client in sources.clients.clients]
 
 
@@ -130,10 +125,12 @@ def _dropped(scrape: Scrape) -> Iterator[Sample]:
             yield (action, reason), count
 
 
-def _output_bytes(scrape: Scrape) -> Iterator[Sample]:
-    for action in scrape.actions:
-        ended = scrape.counters.of(action).output_bytes
-        yield (action,), ended + scrape.written_so_far[action]
+def _each_stream(read: Callable[[OutputCounters], Value]) -> Callable[[Scrape], Iterable[Sample]]:
+    return lambda scrape: [
+        ((action, stream), read(counters))
+        for action in scrape.actions
+        for stream, counters in scrape.counters.of(action).output.items()
+    ]
 
 
 def _disconnects(scrape: Scrape) -> Iterator[Sample]:
@@ -206,15 +203,15 @@ FAMILIES = (
         "counter",
         "overseer_output_lines",
         "Lines of output that were told.",
-        _each_action(lambda counters: counters.total_output_lines),
-        ("action",),
+        _each_stream(lambda counters: counters.lines),
+        ("action", "stream"),
     ),
     Family(
         "counter",
         "overseer_output_bytes",
         "Bytes of these lines, each with a line end.",
-        _output_bytes,
-        ("action",),
+        _each_stream(lambda counters: counters.bytes),
+        ("action", "stream"),
     ),
     Family(
         "counter",

@@ -115,7 +115,7 @@ class OutputEncoder:
         self._json_lines = json_lines
         self._task_id = task_id
         self._pid = pid
-        self._stream: Stream = stream
+        self.stream: Stream = stream
         rendered = encode_message(Output(task_id, pid, stream, _LINE_MARK, _LINE_MARK, 0))
         self._front, between, end = rendered.rsplit(_LINE_MARK.encode(), 2)
         self._between = between

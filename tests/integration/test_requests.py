@@ -318,7 +318,7 @@ def test_metrics_of_a_daemon_at_work(shared: Daemon, client: Client) -> None:
     numbers = {(s.name, *sorted(s.labels.items())): s.value for s in samples}
     failed = ("overseer_task_exits_total", ("action", "sh"), ("result", "failed"))
     assert numbers[failed] >= 1
-    assert numbers[("overseer_output_lines_total", ("action", "sh"))] >= 1
+    assert numbers[("overseer_output_lines_total", ("action", "sh"), ("stream", "stdout"))] >= 1
     assert numbers[("overseer_clients",)] >= 1
     assert numbers[("overseer_messages_total", ("result", "ok"), ("type", "start"))] >= 1
     assert ("overseer_reactor_lag_seconds_count",) in numbers

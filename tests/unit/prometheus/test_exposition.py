@@ -160,18 +160,21 @@ def test_restarts_are_told_apart_from_starts(world: World) -> None:
 
 
 def test_output_counts_at_once_and_only_once(world: World) -> None:
-    """The bytes of a run are there while it runs, and the same after it; a last line counts as a whole one."""
+    """While a run writes, and the same after it, each stream by itself; a last line counts as a whole one."""
+
+    def counted(stream: str) -> tuple[float, float]:
+        numbers = scrape(world)
+        labels = {"action": "sleep", "stream": stream}
+        return numbers("output_lines_total", **labels), numbers("output_bytes_total", **labels)
+
     worker = world.run("a")
     worker.write(b"one\ntwo\nthr")
-    during = scrape(world)
-    assert during("output_lines_total", action="sleep") == 2
-    assert during("output_bytes_total", action="sleep") == 8
+    worker.write(b"problem\n", "stderr")
+    assert (counted("stdout"), counted("stderr")) == ((2, 8), (1, 8))
     worker.end(Outcome(0))
-    after = scrape(world)
-    assert after("output_lines_total", action="sleep") == 3
-    assert after("output_bytes_total", action="sleep") == 12
+    assert (counted("stdout"), counted("stderr")) == ((3, 12), (1, 8))
     world.run("a").write(b"four\n")
-    assert scrape(world)("output_bytes_total", action="sleep") == 17
+    assert counted("stdout") == (4, 17)
 
 
 def test_pools_and_queues() -> None:
