@@ -24,7 +24,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
-from overseer.core.access import SUBPROTOCOL
+from overseer.core.subprotocols import SUBPROTOCOL
 from overseer.lifecycle.supervisor import Supervisor
 from overseer.producer import OutboxProducer
 from overseer.protocol.outbox import Outbox, SendBudget

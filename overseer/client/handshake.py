@@ -8,7 +8,7 @@ import attrs
 import msgspec
 
 from overseer.client.errors import ConnectionRefused, Forbidden, Unauthorized
-from overseer.core.access import SUBPROTOCOL
+from overseer.core.subprotocols import SUBPROTOCOL
 
 HEAD_LIMIT = 64 * 1024
 """Bytes of an answer's head and of a refusal's body that are looked at."""

@@ -19,12 +19,8 @@ from overseer.core.networks import (
     parse_address,
     parse_network,
 )
+from overseer.core.subprotocols import SUBPROTOCOL, TOKEN_SUBPROTOCOL
 from overseer.core.tokens import LOCAL_ADMIN, Identity, Token, identify
-
-SUBPROTOCOL = "overseer.v1"
-"""What a client may offer as its WebSocket subprotocol, and a browser must next to its token."""
-TOKEN_SUBPROTOCOL = "bearer."
-"""A browser's way to send a token: no page can set a header of its WebSocket."""
 
 LOOPBACK_PATHS = frozenset({"/healthz", "/readyz", "/openapi.json", "/ws/manifest"})
 """What loopback may ask whatever ``trusted_cidrs`` says."""

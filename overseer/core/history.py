@@ -7,14 +7,11 @@ import re
 from collections import deque
 from collections.abc import Iterable, Mapping
 from itertools import islice
-from typing import Literal
 
 import attrs
 
 from overseer.core.retry import PartialRetryPolicy
-
-RunState = Literal["running", "exited", "lost", "failed", "cancelled"]
-"""``lost``: the daemon ended first; ``failed``: it could not begin; ``cancelled``: it left its queue."""
+from overseer.core.task import RunState
 
 
 class HistoryError(Exception):

@@ -9,6 +9,8 @@ from typing import Literal
 import attrs
 
 State = Literal["active", "stopped", "errored", "queued"]
+RunState = Literal["running", "exited", "lost", "failed", "cancelled"]
+"""``lost``: the daemon ended first; ``failed``: it could not begin; ``cancelled``: it left its queue."""
 FINISHED: tuple[State, ...] = ("stopped", "errored")
 
 

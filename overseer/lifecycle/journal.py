@@ -4,9 +4,9 @@ from typing import Protocol
 
 from twisted.internet.defer import Deferred
 
-from overseer.core.history import EventRecord, RunPage, RunQuery, RunRecord, RunState
+from overseer.core.history import EventRecord, RunPage, RunQuery, RunRecord
 from overseer.core.process import Outcome
-from overseer.core.task import TaskRecord
+from overseer.core.task import RunState, TaskRecord
 from overseer.protocol.batch import Batch
 from overseer.protocol.frames import payloads
 

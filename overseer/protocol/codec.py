@@ -55,13 +55,12 @@ def decode_request(data: bytes) -> Request:
         raise BadRequest(request_id, "type is required")
     if not isinstance(name, str):
         raise BadRequest(request_id, f"type: expected string, got {_kind_of(name)}")
-    known = _REQUESTS.get(name)
-    if known is None:
+    kind = _REQUESTS.get(name)
+    if kind is None:
         raise BadRequest(request_id, f"unknown message type: {_shorten(name)}")
-    kind, specs = known
     values: dict[str, Any] = {}
     try:
-        for spec in specs:
+        for spec in fields_of(kind):
             value = fields.get(spec.name)
             if value in _ABSENT and (value is None or not spec.required):
                 value = None
@@ -214,9 +213,7 @@ _RENDERERS: dict[str, Callable[[Any], str]] = {
     "timestamp": format_timestamp,
     "duration": format_duration,
 }
-_REQUESTS: dict[str, tuple[type[Request], tuple[FieldSpec, ...]]] = {
-    tag_of(kind): (kind, fields_of(kind)) for kind in REQUESTS
-}
+_REQUESTS: dict[str, type[Request]] = {tag_of(kind): kind for kind in REQUESTS}
 
 
 def _kind_of(value: Any) -> str:

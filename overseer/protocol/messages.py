@@ -11,9 +11,8 @@ from typing import Annotated, ClassVar, Literal, get_args
 import msgspec
 from msgspec import Meta, Struct
 
-from overseer.core.history import RunState
 from overseer.core.process import Stream
-from overseer.core.task import State
+from overseer.core.task import RunState, State
 
 Direction = Literal["c2s", "s2c"]
 Delivery = Literal["direct", "broadcast", "broadcast_subscribers"]
