@@ -17,11 +17,10 @@ ROOT = DOCS.parent
 project = "overseer"
 version = release = runpy.run_path(str(ROOT / "overseer" / "_version.py"))["__version__"]
 
-extensions = ["myst_parser", "sphinxcontrib.mermaid"]
+extensions = ["myst_parser"]
 exclude_patterns = ["_build"]
 
 myst_heading_anchors = 4  # what links name as GitHub does: the words of a heading
-myst_fence_as_directive = {"mermaid"}
 highlight_language = "text"
 
 html_theme = "furo"

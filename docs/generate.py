@@ -422,18 +422,14 @@ def fixed_values() -> str:
 
 
 def states() -> str:
-    """Return the diagram of the state machine of a task: every transition that leads elsewhere."""
+    """Return the table of the states of a task: every transition that leads elsewhere."""
     automaton = machine.new_machine.__automat_automaton__
-    edges: dict[tuple[str, str], set[str]] = {}
+    exits: dict[str, list[str]] = {}
     for start, happening, end, _ in automaton.allTransitions():
         if start.name != end.name:
-            edges.setdefault((start.name, end.name), set()).add(str(happening))
-    lines = [
-        f"    {start} --> {end}: {', '.join(sorted(names))}"
-        for (start, end), names in sorted(edges.items())
-    ]
-    first = f"    [*] --> {automaton.initialState.name}"
-    return "\n".join(["```mermaid", "stateDiagram-v2", first, *lines, "```", ""])
+            exits.setdefault(start.name, []).append(f"`{happening}` → {end.name}")
+    rows = [(f"`{state}`", ", ".join(sorted(ways))) for state, ways in sorted(exits.items())]
+    return _table(("state", "what leads out of it, and where to"), rows)
 
 
 def modules() -> str:

@@ -73,13 +73,13 @@ def test_the_command_shows_what_is_out_of_date(
     assert module.main(["--check"]) == 1
     shown = capsys.readouterr().out
     assert "-old\n" in shown
-    assert "+stateDiagram-v2\n" in shown
+    assert "+| `draining` | `drained` → judging |\n" in shown
     assert "\nold\n" in page.read_text()
     assert module.main([]) == 0
     assert module.main(["--check"]) == 0
     text = page.read_text()
     assert text.startswith("Before.\n<!-- generated: states -->\n")
-    assert "stateDiagram-v2" in text
+    assert "| `draining` |" in text
     assert text.endswith("<!-- end -->\nAfter.\n")
 
 

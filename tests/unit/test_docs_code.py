@@ -44,7 +44,6 @@ KINDS = {
     "nginx": "nothing: there is no nginx in the tests",
     "js": "names requests, messages and fields that there are",
     "html": "names requests, messages and fields that there are",
-    "mermaid": "nothing: it is generated",
     "{include}": "nothing: it belongs to the site",
     "{toctree}": "nothing: it belongs to the site",
     "": "nothing: it is what a command prints, or a picture",
