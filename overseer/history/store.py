@@ -8,6 +8,7 @@ import os
 import sqlite3
 from collections.abc import Sequence
 from importlib import resources
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +32,12 @@ SAMPLE = 10_000
 """Runs of each action, the newest, that statistics are made of."""
 PRUNE_STEP = 500
 """Rows that are deleted in one transaction."""
+AT_ONCE = 50
+"""Rows that are written by one statement."""
 _MICROSECONDS = 1_000_000
 _FIELDS = tuple(field.name for field in attrs.fields(RunRecord))
 _COLUMNS = ", ".join("id" if name == "key" else name for name in _FIELDS)
-_PUT_RUN = f"REPLACE INTO overseer_runs ({_COLUMNS}) VALUES ({', '.join('?' * len(_FIELDS))})"
+_PUT_RUN = f"REPLACE INTO overseer_runs ({_COLUMNS})"
 _PUT_TASK = (
     "REPLACE INTO overseer_tasks (task_id, epoch, created_at, at, action, params, policy, last_seq)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
@@ -45,7 +48,7 @@ _TASKS = (
     " FROM overseer_runs AS runs WHERE runs.task_id = tasks.task_id ORDER BY runs.at DESC, id DESC"
     " LIMIT 1), 0) FROM overseer_tasks AS tasks ORDER BY at, task_id"
 )
-_PUT_EVENT = "INSERT INTO overseer_events (at, type, run, task_id, detail) VALUES (?, ?, ?, ?, ?)"
+_PUT_EVENT = "INSERT INTO overseer_events (at, type, run, task_id, detail)"
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
@@ -131,8 +134,9 @@ def close_lost_runs(connection: sqlite3.Connection) -> int:
 
 def write(connection: sqlite3.Connection, changes: Changes, offset: int) -> None:
     """Write changes; a run's number is its key plus ``offset``. Whoever calls commits."""
-    connection.executemany(_PUT_RUN, [_row(run, run.key + offset) for run in changes.runs])
-    connection.executemany(
+    _put(connection, _PUT_RUN, [_row(run, run.key + offset) for run in changes.runs])
+    _put(
+        connection,
         _PUT_EVENT,
         [
             _event_row(event.message, event.at, event.task_id, event.key, offset)
@@ -144,6 +148,21 @@ def write(connection: sqlite3.Connection, changes: Changes, offset: int) -> None
             connection.execute("DELETE FROM overseer_tasks WHERE task_id = ?", (task_id,))
         else:
             connection.execute(_PUT_TASK, _task_row(task))
+
+
+def _put(
+    connection: sqlite3.Connection, statement: str, rows: Sequence[tuple[object, ...]]
+) -> None:
+    """Put rows in the table that ``statement`` names, by as few statements as can be.
+
+    After each one the threads of this process may change places, which costs more than a row does.
+    """
+    for first in range(0, len(rows), AT_ONCE):
+        some = rows[first : first + AT_ONCE]
+        places = f"({', '.join('?' * len(some[0]))})"
+        connection.execute(
+            f"{statement} VALUES {', '.join([places] * len(some))}", [*chain.from_iterable(some)]
+        )
 
 
 def take_tasks(connection: sqlite3.Connection) -> tuple[RestorableTask, ...]:

@@ -142,7 +142,7 @@ def run_many(client: Client, count: int) -> float:
 
 
 def test_ten_thousand_runs(launch: Callable[..., Daemon]) -> None:
-    """Each is in it, and that costs no half of the rate: how much it does cost, the benchmarks measure."""
+    """Each is in it, and four fifths of the rate are left."""
     plain, kept = launch(RATES), launch(f"db: history.db\n{RATES}")
     with plain.client() as one, kept.client() as other:
         ratios = []
@@ -156,4 +156,4 @@ def test_ten_thousand_runs(launch: Callable[..., Daemon]) -> None:
             "SELECT state, exit_code, count(*) FROM overseer_runs GROUP BY state, exit_code"
         ).fetchall()
     assert shown == [("exited", 0, 10_000)]
-    assert statistics.median(ratios) >= 0.5
+    assert statistics.median(ratios) >= 0.8
