@@ -13,7 +13,8 @@ import signal
 import threading
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from itertools import groupby
 from pathlib import Path
 from types import TracebackType
 from typing import Any, cast, overload
@@ -35,7 +36,6 @@ SEND_SIZE = 64 * 1024
 """Characters that are collected before whoever sends them waits: as much as one read of a pipe."""
 _TERMINATED = Outcome.from_signal(signal.SIGTERM)
 _KILLED = Outcome.from_signal(signal.SIGKILL)
-_STREAMS: tuple[Stream, ...] = ("stdout", "stderr")
 _OURS = {defer.__name__, __name__, "overseer.drivers.functions"}
 
 
@@ -51,36 +51,64 @@ class _Ready:
 _READY = _Ready()
 
 
+class _ErrorLine(str):
+    """A line of stderr among those of stdout."""
+
+    __slots__ = ()
+
+
 class _Buffer:
-    """Lines that were sent and not told yet, in their order; ``stream`` is that of the last one."""
+    """Lines that were sent and not told yet, in their order.
+
+    Whoever sends puts a line into ``lines``, takes its characters off ``room``, and then looks whether there is
+    room and a turn of the reactor is due that will tell the line. No lock is needed for that, which would cost
+    more than all the rest: of two threads each sees what the other has done before. ``room`` may be inexact.
+    """
 
     def __init__(self) -> None:
-        self.size = 0
-        self.stream: Stream | None = None
         self.lines: list[str] = []
-        self._chunks: list[tuple[Stream, list[str]]] = []
+        self.room = SEND_SIZE
+        self.turn_is_due = False
+        self._mixed = False
 
-    def __bool__(self) -> bool:
-        return bool(self._chunks)
+    def error_line(self, stream: str, line: str) -> str:
+        """Return what stands in ``lines`` for a line that is not of stdout.
 
-    def switch(self, stream: Stream) -> None:
-        """Take lines of this stream from now on."""
-        if stream not in _STREAMS:
+        :raises ValueError: when there is no such stream.
+        """
+        if stream != "stderr":
             raise ValueError(f'expected the stream "stdout" or "stderr", got {stream!r}')
-        self.stream = stream
-        self.lines = []
-        self._chunks.append((stream, self.lines))
+        self._mixed = True
+        return _ErrorLine(line)
+
+    def refuse(self) -> None:
+        """Take the last line back, and let the next one be looked at, too."""
+        del self.lines[-1:]
+        self.turn_is_due = False
 
     def take(self) -> list[tuple[Stream, bytes]]:
         """Return the lines, and keep none of them."""
-        chunks, self._chunks = self._chunks, []
-        self.stream, self.size = None, 0
-        return [(stream, _encoded(lines)) for stream, lines in chunks if lines]
+        lines = self.lines[:]
+        del self.lines[: len(lines)]  # what has come since stays
+        self.room = SEND_SIZE
+        if not lines:
+            return []
+        if not self._mixed:
+            return [("stdout", _encoded(lines))]
+        return [
+            ("stderr" if of is _ErrorLine else "stdout", _encoded(some))
+            for of, some in groupby(lines, type)
+        ]
 
 
-def _encoded(lines: list[str]) -> bytes:
+def _encoded(lines: Iterable[str]) -> bytes:
+    lines = list(lines)
+    try:
+        text = "\n".join(lines)
+    except TypeError:
+        text = "\n".join(map(str, lines))  # something is no text: shown as print() would
     # A lone surrogate becomes U+FFFD where the bytes are decoded.
-    return ("\n".join(lines) + "\n").encode("utf-8", "surrogatepass")
+    return (text + "\n").encode("utf-8", "surrogatepass")
 
 
 class _VirtualWorker(Uninteractive, ABC):
@@ -141,7 +169,7 @@ class _VirtualWorker(Uninteractive, ABC):
         self._run()
 
     def _tell(self) -> None:
-        for stream, data in self._taken():
+        for stream, data in self.buffer.take():
             if self._events is not None:
                 self._events.output(stream, data)
 
@@ -151,6 +179,7 @@ class _VirtualWorker(Uninteractive, ABC):
             return
         self._tell()
         self._events, self._running, self._paused = None, False, False
+        self.buffer.turn_is_due = False  # who sends next is to look
         if self._deadline is not None and self._deadline.active():
             self._deadline.cancel()
         if error:
@@ -188,10 +217,6 @@ class _VirtualWorker(Uninteractive, ABC):
     def _turn(self) -> None:
         """Tell what was sent, and let go on who waits for that."""
 
-    @abstractmethod
-    def _taken(self) -> list[tuple[Stream, bytes]]:
-        """Take what was sent."""
-
 
 class _CoroutineWorker(_VirtualWorker):
     """Runs a coroutine on the reactor."""
@@ -205,30 +230,28 @@ class _CoroutineWorker(_VirtualWorker):
         self._coroutine: Coroutine[Any, Any, int | None] | None = None
         self._result: Deferred[int | None] | None = None
         self._waiting: list[Deferred[None]] = []
-        self._turn_is_due = False
 
-    def call_in_turn(self) -> None:
-        """Tell what was sent, with all that follows it in this turn of the reactor."""
-        if not self._turn_is_due:
-            self._turn_is_due = True
-            self.reactor.callLater(0, self._turn)
-
-    def filled(self) -> Awaitable[None]:
-        """Return what the sender of a line waits for that made the buffer full."""
-        if self._waiting or not self._paused:
-            self._tell()  # two that wait: the first was not waited for
-        waiting: Deferred[None] = Deferred()
-        self._waiting.append(waiting)
-        self.call_in_turn()
-        return waiting
-
-    def refuse_ended(self) -> None:
-        """Take no lines after the end.
+    def attend(self) -> Awaitable[None]:
+        """See to a line that is not to be told yet, or has filled the buffer: return what its sender waits for.
 
         :raises CancelledError: when the run has ended.
         """
         if self._events is None:
+            self.buffer.refuse()
             raise CancelledError("the run has ended")
+        if not self.buffer.turn_is_due:
+            self._call_turn()
+        if self.buffer.room > 0:
+            return _READY
+        if self._waiting or not self._paused:
+            self._tell()  # two that wait: the first was not waited for
+        waiting: Deferred[None] = Deferred()
+        self._waiting.append(waiting)
+        return waiting
+
+    def _call_turn(self) -> None:
+        self.buffer.turn_is_due = True
+        self.reactor.callLater(0, self._turn)
 
     def _run(self) -> None:
         self._coroutine = self._call()
@@ -259,20 +282,17 @@ class _CoroutineWorker(_VirtualWorker):
                 self._log.failure("task {task_id}: its coroutine goes on", task_id=self.task_id)
 
     def _turn(self) -> None:
-        self._turn_is_due = False
         if self._paused:
             return
+        self.buffer.turn_is_due = False
         self._tell()
         waiting, self._waiting = self._waiting, []
         for one in waiting:
             one.callback(None)
 
-    def _taken(self) -> list[tuple[Stream, bytes]]:
-        return self.buffer.take()
-
 
 class _ThreadWorker(_VirtualWorker):
-    """Runs a function in a thread; ``lock`` guards what the thread sees, too, ``changed`` tells it."""
+    """Runs a function in a thread; ``changed`` tells it that there is room again, or that it is cancelled."""
 
     def __init__(
         self, task_id: str, function: "ThreadFunction", callbacks: WorkerCallbacks
@@ -280,13 +300,33 @@ class _ThreadWorker(_VirtualWorker):
         super().__init__(task_id, callbacks)
         self._function = function
         self._callbacks = callbacks
-        self.lock = threading.Lock()
-        self.changed = threading.Condition(self.lock)
+        self.changed = threading.Condition()
         self.cancelled = False
 
-    def call_in_turn(self) -> None:
-        """Tell what was sent, with all that follows it until then; called by the thread."""
-        self.reactor.callFromThread(self._turn)
+    def attend(self) -> None:
+        """See to a line that is not to be told yet, or has filled the buffer; called by the thread.
+
+        :raises CancelledError: when the run was asked to end.
+        """
+        buffer = self.buffer
+        with self.changed:
+            if self.cancelled:
+                buffer.refuse()
+            self.refuse_cancelled()
+            if not buffer.turn_is_due:
+                buffer.turn_is_due = True
+                self.reactor.callFromThread(self._turn)
+            while buffer.room <= 0 and not self.cancelled:
+                self.changed.wait()
+            self.refuse_cancelled()
+
+    def refuse_cancelled(self) -> None:
+        """Go on unless the run was asked to end.
+
+        :raises CancelledError: when it was.
+        """
+        if self.cancelled:
+            raise CancelledError("the run was asked to end")
 
     def _run(self) -> None:
         # Not one of the reactor's pool, which waits for all of them in the end.
@@ -303,6 +343,7 @@ class _ThreadWorker(_VirtualWorker):
     def _cancel(self) -> None:
         with self.changed:
             self.cancelled = True
+            self.buffer.turn_is_due = False  # who sends next is to look
             self.changed.notify_all()
 
     def _force(self) -> None:
@@ -315,14 +356,13 @@ class _ThreadWorker(_VirtualWorker):
         )
 
     def _turn(self) -> None:
-        if not self._paused:
-            self._tell()
-
-    def _taken(self) -> list[tuple[Stream, bytes]]:
+        if self._paused:
+            return
+        # In this order: who sends a line after that sees that no turn is due.
+        self.buffer.turn_is_due = False
+        self._tell()
         with self.changed:
-            taken = self.buffer.take()
             self.changed.notify_all()
-        return taken
 
 
 class CoroutineRun:
@@ -341,13 +381,11 @@ class CoroutineRun:
         :raises ValueError: when there is no such stream.
         """
         buffer = self._buffer
-        if stream != buffer.stream:
-            self._worker.refuse_ended()
-            buffer.switch(stream)
-            self._worker.call_in_turn()
-        buffer.size += len(line) + 1
-        buffer.lines.append(line)
-        return _READY if buffer.size < SEND_SIZE else self._worker.filled()
+        buffer.lines.append(line if stream == "stdout" else buffer.error_line(stream, line))
+        buffer.room -= len(line) + 1
+        if buffer.turn_is_due and buffer.room > 0:
+            return _READY
+        return self._worker.attend()
 
     async def sleep(self, seconds: float) -> None:
         """Wait for so many seconds."""
@@ -362,7 +400,6 @@ class ThreadRun:
         self.action = callbacks.action
         self.attempt = callbacks.attempt
         self._worker = worker
-        self._lock = worker.lock
         self._buffer = worker.buffer
 
     @property
@@ -376,18 +413,11 @@ class ThreadRun:
         :raises twisted.internet.defer.CancelledError: when the run was asked to end.
         :raises ValueError: when there is no such stream.
         """
-        worker, buffer = self._worker, self._buffer
-        with self._lock:  # of itself: a Condition is entered by code in Python
-            if worker.cancelled:
-                raise CancelledError("the run was asked to end")
-            if stream != buffer.stream:
-                if not buffer:
-                    worker.call_in_turn()
-                buffer.switch(stream)
-            buffer.size += len(line) + 1
-            buffer.lines.append(line)
-            while buffer.size >= SEND_SIZE and not worker.cancelled:
-                worker.changed.wait()
+        buffer = self._buffer
+        buffer.lines.append(line if stream == "stdout" else buffer.error_line(stream, line))
+        buffer.room -= len(line) + 1
+        if not buffer.turn_is_due or buffer.room <= 0:
+            self._worker.attend()
 
     def sleep(self, seconds: float) -> None:
         """Wait for so many seconds.
@@ -395,8 +425,8 @@ class ThreadRun:
         :raises twisted.internet.defer.CancelledError: as soon as the run was asked to end.
         """
         with self._worker.changed:
-            if self._worker.changed.wait_for(lambda: self._worker.cancelled, seconds):
-                raise CancelledError("the run was asked to end")
+            self._worker.changed.wait_for(lambda: self._worker.cancelled, seconds)
+            self._worker.refuse_cancelled()
 
 
 CoroutineFunction = Callable[[CoroutineRun], Coroutine[Any, Any, int | None]]

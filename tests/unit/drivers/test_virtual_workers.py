@@ -1,5 +1,6 @@
 """Virtual workers: what becomes of a coroutine and of a function in a thread."""
 
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from itertools import pairwise
@@ -9,12 +10,13 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import capturedLogs
 
-from overseer.core.process import Outcome
+from overseer.core.process import Outcome, Stream
 from overseer.core.worker import Worker
 from overseer.drivers.interfaces import ActionHandler, ActionHandlerFactory, WorkerCallbacks
 from overseer.drivers.virtual import SEND_SIZE, CoroutineRun, ThreadRun, start_virtual_worker
 from overseer.testing import FakeRun, make_action
 
+STREAMS: tuple[Stream, ...] = ("stdout", "stderr")
 TERMINATED = Outcome(-1, "SIGTERM")
 
 
@@ -241,10 +243,10 @@ def test_lines_that_are_not_awaited_are_not_collected_for_ever() -> None:
     async def work(run: CoroutineRun) -> None:
         for _ in range(5 * READ):
             run.send("stdout", LINE)
-            sizes.append(run._buffer.size)
+            sizes.append(len(run._buffer.lines))
 
     run = start(work)
-    assert max(sizes) <= 2 * SEND_SIZE
+    assert max(sizes) <= READ + 1
     assert len(run.lines("stdout")) == 5 * READ
 
 
@@ -257,6 +259,16 @@ def test_there_are_two_streams() -> None:
     run = start(work)
     assert run.exit_code == 1
     assert "expected the stream" in run.lines("stderr")[-1]
+
+
+def test_what_is_no_text_is_told_as_it_would_be_printed() -> None:
+    """A function that was not checked for types loses no line by it, and no other one."""
+
+    async def work(run: CoroutineRun) -> None:
+        await run.send("stdout", "one")
+        await run.send("stdout", b"two")  # type: ignore[arg-type]
+
+    assert start(work).lines("stdout") == ["one", "b'two'"]
 
 
 # --------------------------------------------------------------------------------------- threads
@@ -297,6 +309,71 @@ def test_a_thread_waits_while_nobody_takes_its_lines() -> None:
     assert len(run.lines("stdout")) == 3 * READ
 
 
+def test_threads_that_share_a_run_lose_nothing() -> None:
+    """What each of them sends comes once, in its order, on the stream that was meant."""
+    numbers = range(3000)
+
+    def send(run: ThreadRun, name: str, stream: Stream) -> None:
+        for number in numbers:
+            run.send(stream, f"{name} {number}")
+
+    def work(run: ThreadRun) -> None:
+        threads = [
+            threading.Thread(target=send, args=(run, f"{stream}-{number}", stream))
+            for number in range(2)
+            for stream in STREAMS
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        run = start(work)
+        run.wait()
+    finally:
+        sys.setswitchinterval(interval)
+    assert run.outcome == Outcome(0)
+    for stream in STREAMS:
+        told = [line.split() for line in run.lines(stream)]
+        for name in (f"{stream}-0", f"{stream}-1"):
+            assert [int(number) for by, number in told if by == name] == list(numbers)
+        assert len(told) == 2 * len(numbers)
+
+
+def test_a_line_that_is_sent_while_others_are_told_is_not_left_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is told though no other one follows."""
+    go_on, sent = threading.Semaphore(0), threading.Semaphore(0)
+
+    def work(run: ThreadRun) -> None:
+        for line in ("one", "two"):
+            assert go_on.acquire(timeout=10)
+            run.send("stdout", line)
+            sent.release()
+        go_on.acquire()
+
+    run = start(work)
+    tell = run.output
+
+    def output(stream: Stream, data: bytes) -> None:
+        go_on.release()
+        assert sent.acquire(timeout=10)
+        tell(stream, data)
+
+    go_on.release()
+    assert sent.acquire(timeout=10)
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "output", output)
+        run.reactor.wait_for(lambda: run.lines("stdout"))
+    run.reactor.wait_for(lambda: run.lines("stdout") == ["one", "two"])
+    go_on.release()
+    run.wait()
+
+
 @pytest.mark.parametrize("way", ["send", "sleep", "room"])
 def test_a_stop_cancels_a_thread(way: str) -> None:
     """Where it sends next, sleeps, or waits for room."""
@@ -316,6 +393,32 @@ def test_a_stop_cancels_a_thread(way: str) -> None:
     run.stop()
     run.wait()
     assert run.outcome == TERMINATED
+
+
+def test_a_stop_cancels_a_thread_that_has_room_while_nobody_takes_its_lines() -> None:
+    """Its next line is refused, and so are all that it sends nevertheless: they are not collected."""
+    begun, stopped = threading.Event(), threading.Event()
+    refused = []
+
+    def work(run: ThreadRun) -> None:
+        run.send("stdout", "first")
+        begun.set()
+        stopped.wait()
+        for _ in range(3):
+            try:
+                run.send("stderr", "refused")
+            except CancelledError:
+                refused.append(len(run._buffer.lines))
+
+    run = start(work)
+    run.worker.pause_output()
+    assert begun.wait(10)
+    run.stop()
+    run.reactor.advance(0)
+    stopped.set()
+    run.wait()
+    assert refused == [1, 1, 1]
+    assert (run.lines("stdout"), run.lines("stderr")) == (["first"], [])
 
 
 def test_a_thread_that_ignores_its_cancellation_is_waited_for() -> None:
