@@ -60,19 +60,18 @@ class EventRecord:
 
 @attrs.frozen(kw_only=True)
 class RestorableTask:
-    """A task that a later overseer starts again, with what its start gave.
+    """A task that a later overseer starts again, with what its start gave, and goes on numbering.
 
-    It goes on after ``last_seq`` of its ``epoch``; without one, where its numbers ended is not known. No run of
-    it has a number above ``run``. ``at`` is when it was started.
+    No line of it has a number above ``last_seq``, nor any run one above ``run``. ``at`` is when it was started.
     """
 
     task_id: str
+    epoch: str
     created_at: int
     at: int
     action: str
     params: Mapping[str, str]
     policy: PartialRetryPolicy | None = None
-    epoch: str = ""
     last_seq: int = 0
     run: int = 0
 

@@ -368,7 +368,7 @@ def _prepare(
 ) -> tuple[int, int, tuple[RestorableTask, ...]]:
     store.upgrade(connection, path)
     lost = store.close_lost_runs(connection) if first else 0
-    return store.newest_id(connection), lost, store.take_tasks(connection)
+    return store.newest_id(connection), lost, store.read_tasks(connection)
 
 
 def _read(connection: Any, query: RunQuery, statistics: bool) -> RunPage:

@@ -165,14 +165,9 @@ def _put(
         )
 
 
-def take_tasks(connection: sqlite3.Connection) -> tuple[RestorableTask, ...]:
-    """Return the tasks that are to be started again, in the order in which they were started.
-
-    Where their numbers ended is forgotten with that, before they go on. Whoever calls commits.
-    """
-    tasks = tuple(map(_task, connection.execute(_TASKS)))
-    connection.execute("UPDATE overseer_tasks SET epoch = '', last_seq = 0 WHERE epoch != ''")
-    return tasks
+def read_tasks(connection: sqlite3.Connection) -> tuple[RestorableTask, ...]:
+    """Return the tasks that are to be started again, in the order in which they were started."""
+    return tuple(map(_task, connection.execute(_TASKS)))
 
 
 def prune(connection: sqlite3.Connection, keep: Keep, now: int) -> int:

@@ -1,7 +1,9 @@
 """Which tasks a later overseer starts again: those of actions with ``restore`` that nobody has ended.
 
-Of each is kept what its start gave. Of those that end in a shutdown it is kept, too, where their numbers ended,
-and the next overseer goes on there. After a crash nobody knows: it begins anew, with another epoch.
+Of each is kept what its start gave, and a number that none of its lines has passed. That number lies ahead of
+the lines and is raised long before they come to it. So it holds at any moment, though it is written behind,
+and the lines of the next overseer have other numbers than any that were told. After a shutdown in order it is
+exact.
 """
 
 from typing import Protocol
@@ -10,6 +12,9 @@ import attrs
 
 from overseer.core.history import RestorableTask
 from overseer.lifecycle.task import Task
+
+AHEAD = 1_000_000
+"""How many numbers are reserved; the next ones are when half of them are used."""
 
 
 class TaskArchive(Protocol):
@@ -23,7 +28,7 @@ class TaskArchive(Protocol):
 
 
 class RestorableTasks:
-    """The tasks that are kept, as they start and end; none where there is no ``archive``."""
+    """The tasks that are kept, as they start, print and end; none where there is no ``archive``."""
 
     def __init__(self, archive: TaskArchive | None) -> None:
         self._archive = archive
@@ -40,13 +45,21 @@ class RestorableTasks:
         self._keep(
             RestorableTask(
                 task_id=record.task_id,
+                epoch=record.epoch,
                 created_at=record.created_at,
                 at=now,
                 action=assignment.action.name,
                 params=assignment.given_params,
                 policy=assignment.given_policy,
+                last_seq=record.last_seq + AHEAD,
             )
         )
+
+    def printed(self, task: Task) -> None:
+        """Reserve more numbers for a task that has used half of them."""
+        kept = self._kept.get(task.record.task_id)
+        if kept is not None and task.record.last_seq > kept.last_seq - AHEAD // 2:
+            self._keep(attrs.evolve(kept, last_seq=task.record.last_seq + AHEAD))
 
     def ended(self, task: Task) -> None:
         """Keep a task no longer that has ended, or shall; one that ends in a shutdown is kept as it is."""
@@ -54,9 +67,7 @@ class RestorableTasks:
         if kept is None or self._archive is None:
             return
         if self._shutdown:
-            if not task.given_up:  # that one may still print
-                record = task.record
-                self._keep(attrs.evolve(kept, epoch=record.epoch, last_seq=record.last_seq))
+            self._keep(attrs.evolve(kept, last_seq=task.record.last_seq))
         else:
             del self._kept[kept.task_id]
             self._archive.forget_task(kept.task_id)

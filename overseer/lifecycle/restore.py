@@ -1,8 +1,7 @@
 """Starts the tasks again that an earlier overseer has left: in the order in which they had been started.
 
-Each goes on under its id, by its action as it is now. After a shutdown its numbers go on; after a crash, when
-nobody knows the last one, they begin again in another epoch. Where the pool has no slot it waits, as any start
-does.
+Each goes on under its id, its epoch and its numbers, by its action as it is now. Where the pool has no slot it
+waits, as any start does.
 """
 
 from collections.abc import Iterable
@@ -10,6 +9,7 @@ from collections.abc import Iterable
 from twisted.logger import Logger
 
 from overseer.core.history import RestorableTask
+from overseer.core.task import TaskRecord
 from overseer.lifecycle.requests import RequestError, Starter
 from overseer.lifecycle.restorable import TaskArchive
 from overseer.lifecycle.supervisor import Supervisor
@@ -42,17 +42,19 @@ def _start(supervisor: Supervisor, task: RestorableTask) -> None:
     def failed(reason: str) -> None:
         _log.warn("task {id} cannot be started again: {reason}", id=task.task_id, reason=reason)
 
-    record = supervisor.new_record(task.task_id)
-    record.created_at, record.run = task.created_at, task.run
-    if task.epoch:
-        record.epoch, record.last_seq = task.epoch, task.last_seq
     supervisor.start(
         task.action,
         task.task_id,
         task.params,
         Starter(fail=failed),
         policy=task.policy,
-        record=record,
+        record=TaskRecord(
+            task_id=task.task_id,
+            epoch=task.epoch,
+            created_at=task.created_at,
+            last_seq=task.last_seq,
+            run=task.run,
+        ),
     )
     _log.info("task {id} is started again", id=task.task_id)
 

@@ -128,15 +128,10 @@ class Supervisor:
             _refuse_active(task)
         place = self._scheduler.find_place(task_id, assignment, forced=force)
         if task is None:
-            task = self._new_task(record or self.new_record(task_id), assignment.action)
+            task = self._new_task(record or self._new_record(task_id), assignment.action)
         task.assign(assignment, self._subscribed(starter, task_id))
         self._enter(task, place)
         return task_id
-
-    def new_record(self, task_id: str) -> TaskRecord:
-        """Return the record of a task that has not run yet."""
-        now = self._surroundings.now()
-        return TaskRecord(task_id=task_id, epoch=self._new_id(), created_at=now)
 
     def restart(self, task_id: str, grace: float | None, starter: Starter) -> None:
         """Stop a task and start it again in the same slot; start a finished one as it was started last.
@@ -310,6 +305,10 @@ class Supervisor:
         """Let those start that waited for this."""
         self._scheduler.dependents.readiness_changed(task)
 
+    def printed(self, task: Task) -> None:
+        """Reserve more numbers for its lines, if need be."""
+        self._restorable.printed(task)
+
     def task_ended(self, task: Task) -> None:
         """Count a task out that has finished; its slot is free once nothing of it is alive."""
         self._count_out(task)
@@ -468,6 +467,10 @@ class Supervisor:
         self._duplicates.add(task)
         self._restorable.started(task, self._surroundings.now())
         self._scheduler.put(task, place)
+
+    def _new_record(self, task_id: str) -> TaskRecord:
+        now = self._surroundings.now()
+        return TaskRecord(task_id=task_id, epoch=self._new_id(), created_at=now)
 
     def _new_task(self, record: TaskRecord, action: Action) -> Task:
         events = action.settings.replay_buffer

@@ -47,6 +47,9 @@ class Owner(Protocol):
     def take_slot_again(self, task: "Task") -> None:
         """The next run of the task is due."""
 
+    def printed(self, task: "Task") -> None:
+        """The task has told lines of output."""
+
     def readiness_changed(self, task: "Task") -> None:
         """The task has become ready, or is it no more."""
 
@@ -392,6 +395,7 @@ class Task:
         counters = surroundings.counters.of(record.action).output[encoder.stream]
         counters.lines += batch.lines
         counters.bytes += size
+        self._owner.printed(self)
         return surroundings.subscriptions.publish(batch)
 
     # -------------------------------------------------------------------------------------- private

@@ -1,7 +1,7 @@
 -- Tasks that the next overseer starts again, and where it goes on numbering.
 CREATE TABLE overseer_tasks (
     task_id TEXT PRIMARY KEY,
-    epoch TEXT NOT NULL, -- empty where it is not known how far its numbers have come
+    epoch TEXT NOT NULL,
     created_at INTEGER NOT NULL,
     at INTEGER NOT NULL, -- when it was started
     action TEXT NOT NULL,

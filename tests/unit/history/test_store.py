@@ -142,7 +142,7 @@ def test_tables_of_the_first_version(tmp_path: Path, monkeypatch: pytest.MonkeyP
         store.write(connection, Changes((run,)), 0)
         connection.commit()
         assert store.upgrade(connection, path) == 1
-        assert store.take_tasks(connection) == ()
+        assert store.read_tasks(connection) == ()
         assert store.read_page(connection, RunQuery(limit=5), statistics=False).runs == (run,)
     with closing(sqlite3.connect(f"{path}.v1")) as copy:
         tables = copy.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
@@ -154,26 +154,18 @@ def test_tasks_to_start_again(database: sqlite3.Connection) -> None:
     """In the order of their starts, with the number of the last run that is known, until they are forgotten."""
     policy = PartialRetryPolicy(restart_delay=1.5, success_exit_codes=(0, 3))
     first = RestorableTask(
-        task_id="b", created_at=1, at=2, action="a", params={"x": "é"}, policy=policy
+        task_id="b", epoch="e", created_at=1, at=2, action="a", params={"x": "é"}, policy=policy
     )
-    second = attrs.evolve(first, task_id="a", at=3, policy=None)
+    second = attrs.evolve(first, task_id="a", at=3, policy=None, last_seq=7)
     runs = tuple(
         RunRecord(key=key, task_id="a", run=key, action="a", params={}, state="lost", at=key // 2)
         for key in (1, 2, 3)
     )
     store.write(database, Changes(runs, tasks={"a": second, "b": first}), 0)
-    assert store.take_tasks(database) == (first, attrs.evolve(second, run=3))
-    store.write(database, Changes(tasks={"b": None, "unknown": None}), 0)
-    assert store.take_tasks(database) == (attrs.evolve(second, run=3),)
-
-
-def test_numbers_are_taken_once(database: sqlite3.Connection) -> None:
-    """Whoever goes on from them and crashes leaves to the next one that they are not known."""
-    task = RestorableTask(task_id="a", created_at=1, at=2, action="a", params={})
-    ended = attrs.evolve(task, epoch="e", last_seq=7)
-    store.write(database, Changes(tasks={"a": ended}), 0)
-    assert store.take_tasks(database) == (ended,)
-    assert store.take_tasks(database) == (task,)
+    assert store.read_tasks(database) == (first, attrs.evolve(second, run=3))
+    moved = attrs.evolve(second, last_seq=9)
+    store.write(database, Changes(tasks={"a": moved, "b": None, "unknown": None}), 0)
+    assert store.read_tasks(database) == (attrs.evolve(moved, run=3),)
 
 
 def test_pruning_goes_in_steps(database: sqlite3.Connection) -> None:

@@ -9,7 +9,7 @@ from overseer.core.history import RestorableTask
 from overseer.core.pool import PoolSettings
 from overseer.core.process import Outcome
 from overseer.core.retry import PartialRetryPolicy
-from overseer.lifecycle.machine import UNKILLABLE_AFTER
+from overseer.lifecycle.restorable import AHEAD
 from overseer.lifecycle.restore import restore
 
 RETRY = PartialRetryPolicy(restart_delay=1.0, error_threshold=3)
@@ -47,11 +47,13 @@ def test_a_task_is_kept_until_it_ends(world: World, kept: Kept) -> None:
     assert set(kept) == {"a", "b"}
     assert kept["a"] == RestorableTask(
         task_id="a",
+        epoch="id-1",
         created_at=EPOCH,
         at=EPOCH,
         action="sleep",
         params={"x": "1"},
         policy=RETRY,
+        last_seq=AHEAD,
     )
     assert kept["b"].policy is None
     for _ in range(3):
@@ -102,33 +104,33 @@ def test_another_action_under_the_same_id(world: World, kept: Kept) -> None:
     assert not kept
 
 
+def test_numbers_are_reserved_before_lines_come_to_them(world: World, kept: Kept) -> None:
+    """Rarely, and in time."""
+    worker = world.run("a")
+    record = world.supervisor.task("a").record
+    record.last_seq = AHEAD // 2 - 1
+    worker.write(b"x\n")
+    assert kept["a"].last_seq == AHEAD
+    worker.write(b"y\n")
+    assert kept["a"].last_seq == record.last_seq + AHEAD
+
+
 def test_a_shutdown_keeps_what_it_ends(world: World, kept: Kept) -> None:
-    """With its numbers, once the last line is told."""
+    """With exact numbers, once the last line is told."""
     worker = world.run("a")
     world.start("b")
-    epochs = {task_id: world.supervisor.task(task_id).record.epoch for task_id in ("a", "b")}
     worker.write(b"1\n2\n")
     world.supervisor.shut_down()
-    assert kept["a"].epoch == ""
+    assert kept["a"].last_seq == AHEAD
     worker.write(b"3\n")
     worker.end(Outcome(-1, "SIGTERM"))
-    assert (kept["a"].epoch, kept["a"].last_seq) == (epochs["a"], 3)
-    assert (kept["b"].epoch, kept["b"].last_seq) == (epochs["b"], 0)
-
-
-def test_of_a_task_that_does_not_end_no_numbers_are_kept(world: World, kept: Kept) -> None:
-    """It may print until the very end."""
-    worker = world.run("a")
-    world.supervisor.shut_down()
-    world.clock.advance(5.0 + UNKILLABLE_AFTER)
-    assert kept["a"].epoch == ""
-    worker.write(b"still here\n")
+    assert (kept["a"].last_seq, kept["b"].last_seq) == (3, 0)
 
 
 def left(task_id: str, **fields: Any) -> RestorableTask:
     return RestorableTask(
         task_id=task_id,
-        epoch=fields.pop("epoch", f"epoch of {task_id}"),
+        epoch=f"epoch of {task_id}",
         created_at=5,
         at=6,
         action=fields.pop("action", "sleep"),
@@ -153,17 +155,8 @@ def test_tasks_go_on_where_they_were(world: World, kept: Kept) -> None:
     assert (task.record.params, task.policy) == ({"x": "1", "seconds": "1"}, RETRY.complete())
     assert (task.ring.first_seq, task.ring.last_seq) == (42, 42)
     assert world.states() == {"a": "active", "b": "queued"}
-    assert kept["a"].epoch == ""
-
-
-def test_after_a_crash_numbers_begin_again(world: World, kept: Kept) -> None:
-    """In another epoch: who resumes gets all that there is, and hears of no line that never was."""
-    restore(world.supervisor, [left("a", epoch="", run=3)], kept)
-    world.worker.spawn(7)
-    world.worker.write(b"line\n")
-    task = world.supervisor.task("a")
-    assert (task.record.epoch, task.record.run, task.record.created_at) == ("id-1", 4, 5)
-    assert (task.ring.first_seq, task.ring.last_seq) == (1, 1)
+    assert kept["a"].last_seq == 41 + AHEAD
+    assert kept["b"].epoch == "epoch of b"
 
 
 def test_before_its_first_line_the_numbers_are_those_of_before(world: World, kept: Kept) -> None:
