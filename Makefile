@@ -43,6 +43,7 @@ run: $(VENV)/installed
 	@echo "overseer listens on ws://127.0.0.1:8080/ws. In another terminal, try:"
 	@echo "    $(BIN)/python examples/client.py echo message=hello"
 	@echo "    $(BIN)/python examples/client.py count to=5"
+	@echo "    $(BIN)/overseer run count -p to=5"
 	@echo "    curl -s http://127.0.0.1:8080/ws/manifest"
 	@echo "Ctrl-C stops it and everything it runs."
 	$(BIN)/overseer --config $(CONFIG)

@@ -17,6 +17,7 @@ _task = click.argument("task", shell_complete=task_ids)
 _grace = click.option(
     "--grace", type=DURATION, help="Time between SIGTERM and SIGKILL; else the action's."
 )
+_PARAMETERS = "parameters are given as -p NAME=VALUE"
 _only_action = click.option("--action", help="Only of this action.")
 _timestamps = click.option(
     "-t", "--timestamps", is_flag=True, help="Put before every line when it was read."
@@ -54,7 +55,7 @@ def _start_options(function: Any) -> Any:
 # ------------------------------------------------------------------------------------------------ tasks
 
 
-@talks("stream.run", ends_as_task=True)
+@talks("stream.run", ends_as_task=True, advice=_PARAMETERS)
 @_start_options
 @_timestamps
 def run() -> None:
@@ -68,7 +69,7 @@ def run() -> None:
     """
 
 
-@talks("tasks.start")
+@talks("tasks.start", advice=_PARAMETERS)
 @_start_options
 def start() -> None:
     """Start a task of ACTION and print its id; it goes on by itself.
@@ -229,7 +230,7 @@ def pools() -> None:
     """List the pools: how many tasks run, wait, and may."""
 
 
-@click.group()
+@click.group(no_args_is_help=False)
 def pool() -> None:
     """Change a pool."""
 

@@ -44,6 +44,11 @@ _REFUSALS: tuple[tuple[str, ExitStatus, str], ...] = (
     ("validation error: ", ExitStatus.REFUSED, "`overseer actions` shows the parameters"),
     ("pool rejected task: ", ExitStatus.REFUSED, "`overseer pools` shows how full they are"),
     ("duplicate task: ", ExitStatus.REFUSED, "--on-duplicate says what to do then"),
+    (
+        "task is not in errored state",
+        ExitStatus.REFUSED,
+        "`overseer restart` starts any task again",
+    ),
     ("task already running", ExitStatus.REFUSED, "--on-duplicate says what to do then"),
 )
 """How the words of an ``error`` begin (protocol.md section 5), and what is to be done about it."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from overseer.cli.options import or_before
+from overseer.cli.options import AdvisingCommand, or_before
 
 config_option = click.option(
     "--config",
@@ -36,7 +36,10 @@ def list_handlers() -> int:
     return 0
 
 
-@click.command
+_FILE = "the file is given as --config FILE"
+
+
+@click.command(cls=AdvisingCommand, advice=_FILE)
 @config_option
 @click.option("--from-v2", is_flag=True, help="Tell, too, what differs from sticky-overseer v2.")
 @click.pass_obj
@@ -89,7 +92,7 @@ def completion(context: click.Context, shell: str) -> int:
     return 0
 
 
-@click.command
+@click.command(cls=AdvisingCommand, advice=_FILE)
 @config_option
 @click.option(
     "--json", "as_json", is_flag=True, callback=or_before, help="Print what was found as JSON."

@@ -57,8 +57,31 @@ def shared_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return _URL(_TOKEN(_JSON(function)))
 
 
+class AdvisingCommand(click.Command):
+    """A command that says of a word too many where it may belong: ``advice``."""
+
+    allow_extra_args = True
+
+    def __init__(self, *arguments: Any, advice: str = "", **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        self.advice = advice
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take the words of the command line, all of them."""
+        rest = super().parse_args(ctx, args)
+        if rest and not ctx.resilient_parsing:
+            advice = f", {self.advice}" if self.advice else ""
+            ctx.fail(f"Got unexpected extra argument ({rest[0]}){advice}")
+        return rest
+
+
 def talks(
-    place: str, *, name: str | None = None, ends_as_task: bool = False, connects: bool = True
+    place: str,
+    *,
+    name: str | None = None,
+    advice: str = "",
+    ends_as_task: bool = False,
+    connects: bool = True,
 ) -> Callable[[Callable[..., Any]], click.Command]:
     """Make a command of a declaration: its options and its help stand there, what it does at ``place``.
 
@@ -66,6 +89,7 @@ def talks(
     and the options. It and all that it needs are imported only when the command runs.
 
     :param name: of the command, where its declaration cannot be called so.
+    :param advice: what is said of a word too many.
     :param ends_as_task: its exit status is that of a task.
     :param connects: ``False``: it is given ``url`` and ``token``, and connects by itself.
     """
@@ -93,7 +117,8 @@ def talks(
 
         functools.update_wrapper(command, declaration)
         shared = shared_options(command)
-        return click.command(name)(_FAIL_WITH(shared) if ends_as_task else shared)
+        decorated = _FAIL_WITH(shared) if ends_as_task else shared
+        return click.command(name, cls=AdvisingCommand, advice=advice)(decorated)
 
     return decorate
 

@@ -16,6 +16,7 @@ from overseer.cli.names import did_you_mean, find_task
 from overseer.cli.tables import print_json
 from overseer.cli.terminal import notice
 from overseer.client import Client
+from overseer.core.process import signal_number
 from overseer.core.task import FINISHED
 from overseer.protocol.messages import Input, Queued, Started, TaskInfo
 
@@ -127,10 +128,24 @@ async def send_input(
 
 async def send_signal(client: Client, *, as_json: bool, signal: str, task: str) -> None:
     """Send a signal to a task."""
-    task_id = (await find(client, task)).task_id
+    try:
+        task_id = (await find(client, task)).task_id
+    except CommandError as error:
+        if _is_signal(task):
+            advice = f"the signal comes first: `overseer signal {task} {signal}`"
+            raise CommandError(ExitStatus.USAGE, f'no such task "{task}"', advice) from error
+        raise
     await client.signal(task_id, signal)
     if as_json:
         print_json(await find(client, task_id))
+
+
+def _is_signal(word: str) -> bool:
+    try:
+        signal_number(word)
+    except ValueError:
+        return False
+    return True
 
 
 def _tell(answer: Started | Queued, as_json: bool) -> None:

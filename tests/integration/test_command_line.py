@@ -371,6 +371,7 @@ FAILURES: list[tuple[list[str], dict[str, str], ExitStatus, str]] = [
     (["run", "echo"], {"OVERSEER_TOKEN": VIEWER}, ExitStatus.DENIED, "the token of an admin"),
     (["start", "echo", "-p", "message"], {}, ExitStatus.USAGE, "expected NAME=VALUE"),
     (["stop"], {}, ExitStatus.USAGE, "--all"),
+    (["signal", "some-task", "HUP"], {}, ExitStatus.USAGE, "`overseer signal HUP some-task`"),
     (["strat", "echo"], {}, ExitStatus.USAGE, "start"),
 ]
 

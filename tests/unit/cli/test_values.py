@@ -111,6 +111,12 @@ def test_into_a_pipe_go_tabs(capsys: pytest.CaptureFixture[str]) -> None:
         (["ls", "--jsn"], "--json"),
         (["pool", "sett"], "set"),
         (["start"], "ACTION"),
+        (["run", "count", "to=5"], "(to=5), parameters are given as -p NAME=VALUE: see"),
+        (["start", "count", "to=5"], "-p NAME=VALUE"),
+        (["check", "other.yaml"], "(other.yaml), the file is given as --config FILE: see"),
+        (["doctor", "other.yaml"], "--config FILE"),
+        (["ls", "counting"], "Got unexpected extra argument (counting): see"),
+        (["pool"], "Missing command: see `overseer pool"),
     ],
 )
 def test_usage_errors_are_one_line(
