@@ -63,7 +63,8 @@ async def purge(client: Client, *, as_json: bool, action: str | None, every: boo
     if as_json:
         print_json({"count": answer.count})
     else:
-        click.echo(f"{answer.count} tasks wait no more")
+        what = "task waits" if answer.count == 1 else "tasks wait"
+        click.echo(f"{answer.count} {what} no more")
 
 
 def _print(some: Mapping[str, PoolInfo]) -> None:

@@ -40,6 +40,9 @@ SECTIONS: Mapping[str, tuple[click.Command, ...]] = MappingProxyType(
 """The commands as ``--help`` and the manual order them."""
 
 
+_WITHOUT_DAEMON = frozenset(command.name for command in SECTIONS["The daemon"])
+
+
 class _Sections(click.Group):
     """A group whose help shows its commands in sections."""
 
@@ -109,6 +112,9 @@ def overseer(
     """
     context.obj = config
     if context.invoked_subcommand is not None:
+        if config is not None and context.invoked_subcommand not in _WITHOUT_DAEMON:
+            advice = "commands find a daemon by --url or OVERSEER_URL"
+            raise click.UsageError(f"--config is for the daemon itself, {advice}", context)
         return None
     if list_handlers:
         return daemon.list_handlers()

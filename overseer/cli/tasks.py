@@ -82,7 +82,9 @@ async def stop(
     if every == bool(tasks):
         raise CommandError(ExitStatus.USAGE, "stop takes either tasks or --all")
     known = {task.task_id: task for task in (await client.list()).tasks}
-    wanted = known if every else [find_task(text, known) for text in tasks]
+    named = known if every else [find_task(text, known) for text in tasks]
+    # Those that wait go first, or they get the slots that now become free.
+    wanted = sorted(named, key=lambda task_id: known[task_id].state != "queued")
     alive = [task_id for task_id in wanted if known[task_id].state not in FINISHED]
     ends = [client.subscribe(task_id, output=False, until_end=True) for task_id in alive]
     for task_id in wanted if not every else alive:

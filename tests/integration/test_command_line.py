@@ -312,7 +312,7 @@ async def test_pools(run: Run, client: Client) -> None:
     assert ["lazy", "1", "1", "2"] in rows
     changed = await run("pool", "set", "lazy", "--size", "2", "--json")
     assert json.loads(changed.out)["limit"] == 2
-    assert (await run("purge", "lazy")).out == "1 tasks wait no more\n"
+    assert (await run("purge", "lazy")).out == "1 task waits no more\n"
     done = await run("stop", "lazy-0", "lazy-1")
     assert done.out == "lazy-0\nlazy-1\n"
 

@@ -53,6 +53,16 @@ def test_the_environment_comes_after_both(ask: Ask) -> None:
     assert ask("ls", "--url", "unix:/b", **variables)[0] == "unix:/b"
 
 
+def test_no_command_finds_a_daemon_by_its_configuration(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """It would talk to another one without a word."""
+    assert main(["--config", "my.yaml", "ls"]) == ExitStatus.USAGE
+    assert "by --url or OVERSEER_URL" in capsys.readouterr().err
+    assert main(["--config", "/does/not/exist.yaml", "check"]) == ExitStatus.FAILED
+    assert "/does/not/exist.yaml" in capsys.readouterr().out
+
+
 def test_the_daemon_takes_none_of_them(capsys: pytest.CaptureFixture[str]) -> None:
     """Who has forgotten the command starts no daemon."""
     assert main(["--json"]) == ExitStatus.USAGE
