@@ -69,6 +69,15 @@ class Client:
         self.send(type="start", action="sh", params={"script": script}, **fields)
         return self.until("exited")
 
+    def all_runs(self) -> list[Message]:
+        """Page through the whole history."""
+        found: list[Message] = []
+        answer: Message = {"next": ""}
+        while "next" in answer:
+            answer = self.ask(type="history", limit=1000, before=answer["next"])
+            found += answer["runs"]
+        return found
+
 
 class RawClient:
     """A client on a bare socket: it reads only while asked to, and faster than a library.

@@ -7,10 +7,9 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
-from typing import Any
 
 import pytest
-from conftest import Client, Daemon, Message, eventually, is_alive
+from conftest import Client, Daemon, eventually, is_alive
 
 CONFIG = """
 db: history.db
@@ -107,16 +106,6 @@ def is_kept(daemon: Daemon) -> bool:
         return bool(connection.execute("SELECT task_id FROM overseer_tasks").fetchall())
 
 
-def all_runs(client: Client) -> list[Message]:
-    """Page through the whole history."""
-    found: list[Message] = []
-    answer: dict[str, Any] = {"next": ""}
-    while "next" in answer:
-        answer = client.ask(type="history", limit=1000, before=answer["next"])
-        found += answer["runs"]
-    return found
-
-
 @pytest.mark.parametrize("kills", [3, pytest.param(100, marks=pytest.mark.slow)])
 def test_killed_at_any_moment(launch: Callable[..., Daemon], kills: int) -> None:
     """What was told for 200 ms is in the history, nothing is shown running, and nothing goes on.
@@ -158,7 +147,7 @@ def test_killed_at_any_moment(launch: Callable[..., Daemon], kills: int) -> None
         assert again == epoch
         assert first_seq > last_seq
     with daemon.client() as client:
-        runs = [run for run in all_runs(client) if run["task_id"] != "keeper"]
+        runs = [run for run in client.all_runs() if run["task_id"] != "keeper"]
     assert {run["state"] for run in runs} <= {"exited", "lost", "failed", "cancelled"}
     shown = {(r["task_id"], r["pid"], r["exit_code"]) for r in runs if r["state"] == "exited"}
     assert told

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from configurations import DOCUMENT, RECORDER
 from conftest import Client, Daemon, Message, eventually
 
 LIVE = "echo up; exec sleep 100"
@@ -107,58 +108,12 @@ def moment(message: Message) -> float:
 
 # -------------------------------------------------------------------------- real configurations
 
-RECORDER_CONFIG = """
-name: "sticky-recorder"
-listen: ":8080"
-db: /data/overseer.db
-task_pool:
-  limit: 8
-  queue: {enabled: true, size: 100}
-actions:
-  recorder:
-    type: exec
-    dedupe_key: ["source"]
-    retry: {restart_delay: "30s", error_threshold: 0, error_window: "0s"}
-    config:
-      entrypoint: recorder
-      command: ["-s", "[[.source]]", "-r", "[[.resolution]]", "-o", "/data/{{.Site}}/{{.Source}}", "--output-format", "json"]
-      parameters:
-        source: {}
-        resolution: {default: "1080", validate: 'value in ["480", "720", "1080"]'}
-      output:
-        stdout: {condition: "has(output.json.event)"}
-        stderr: {condition: "false"}
-"""  # noqa: E501
-RECORDER = """#!/bin/sh
+RECORDS = """#!/bin/sh
 echo 'starting'
 echo '{"progress": 1}'
 echo 'noise' >&2
 printf '{"event": "args", "args": "%s"}\\n' "$*"
 case $2 in live*) exec sleep 100;; esac
-"""
-USERS_CONFIG = """\
-listen: ":8080"        # TCP address, or "unix:/path/to/sock" for Unix socket
-db: overseer.db        # SQLite path for exit-history (optional)
-trusted_cidrs: ""      # Comma-separated IPs/CIDRs; empty = auto-detect local subnets
-log_file: ""           # Optional JSONL event log
-
-# Global pool defaults (overridable per-action)
-task_pool:
-  size: 10             # max concurrent tasks (0 = unlimited)
-  queue_size: 100      # max queued tasks
-  queue_timeout: "0s"  # 0 = queue indefinitely
-
-retry: {}              # global retry policy; overridable per-action
-
-actions:
-  echo:
-    type: exec
-    config:
-      entrypoint: echo
-      command: ["[[.message]]"]
-      parameters:
-        message:
-          default: "hello"
 """
 
 
@@ -176,7 +131,7 @@ def test_the_recorder_configuration_runs_as_it_is(
     launch: Callable[..., Daemon], tmp_path: Path
 ) -> None:
     """Its conditions choose lines, its templates and ``{{ }}`` stay what they are, its pool holds."""
-    daemon = launch(RECORDER_CONFIG, environment=with_program(tmp_path, "recorder", RECORDER))
+    daemon = launch(RECORDER, environment=with_program(tmp_path, "recorder", RECORDS))
     with daemon.client() as client:
         client.send(type="start", action="recorder", task_id="a", params={"source": "x y"})
         started, line, exited, restarting = client.until("restarting")
@@ -219,7 +174,7 @@ def test_the_configuration_of_the_users_document_has_its_pool_enforced(
 ) -> None:
     """Ten run, a hundred wait, the next is turned away; whoever ends lets the oldest begin."""
     slow_echo = "#!/bin/sh\nprintf '%s\\n' \"$1\"; exec sleep 100\n"
-    daemon = launch(USERS_CONFIG, environment=with_program(tmp_path, "echo", slow_echo))
+    daemon = launch(DOCUMENT, environment=with_program(tmp_path, "echo", slow_echo))
     with daemon.client() as client:
         for number in range(10):
             assert client.start("echo", task_id=f"t{number}")["type"] == "started"

@@ -14,10 +14,9 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import pytest
-from conftest import Client, Daemon, Message
+from conftest import Client, Daemon
 
 CONFIG = """
 db: disk/history.db
@@ -113,18 +112,9 @@ class Load:
         return len(lines)
 
 
-def history(client: Client) -> list[Message]:
-    found: list[Message] = []
-    answer: dict[str, Any] = {"next": ""}
-    while "next" in answer:
-        answer = client.ask(type="history", limit=1000, before=answer["next"])
-        found += answer["runs"]
-    return found
-
-
 def check_history(client: Client, load: Load) -> None:
     """Every run is there, with its code."""
-    shown = {run["task_id"]: run["exit_code"] for run in history(client)}
+    shown = {run["task_id"]: run["exit_code"] for run in client.all_runs()}
     assert shown.pop("stream") == -1
     assert shown == load.codes
 

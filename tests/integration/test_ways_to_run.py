@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from configurations import DOCUMENT
 from conftest import DEADLINE, SHELL, Client, Daemon, eventually, is_alive
 from websockets.sync.client import connect
 
@@ -35,32 +36,6 @@ EITHER = pytest.mark.parametrize(
 )
 ANY_PORT = {"OVERSEER_LISTEN": "127.0.0.1:0"}
 VARIABLES = ("CONFIG", "LISTEN", "PORT", "DB", "LOG_FILE", "TRUSTED_CIDRS")
-
-# The configuration in the user's document, word for word.
-DOCUMENT = """\
-listen: ":8080"        # TCP address, or "unix:/path/to/sock" for Unix socket
-db: overseer.db        # SQLite path for exit-history (optional)
-trusted_cidrs: ""      # Comma-separated IPs/CIDRs; empty = auto-detect local subnets
-log_file: ""           # Optional JSONL event log
-
-# Global pool defaults (overridable per-action)
-task_pool:
-  size: 10             # max concurrent tasks (0 = unlimited)
-  queue_size: 100      # max queued tasks
-  queue_timeout: "0s"  # 0 = queue indefinitely
-
-retry: {}              # global retry policy; overridable per-action
-
-actions:
-  echo:
-    type: exec
-    config:
-      entrypoint: echo
-      command: ["[[.message]]"]
-      parameters:
-        message:
-          default: "hello"
-"""
 
 Run = Callable[..., Daemon]
 

@@ -6,34 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from configurations import RECORDER
 
 import overseer
 from overseer.core.config.migration import GENERAL_DIFFERENCES
 
 PACKAGES = str(Path(overseer.__file__).parents[1])
-RECORDER = """\
-name: "sticky-recorder"
-listen: ":8080"
-db: /data/overseer.db
-task_pool:
-  limit: 8
-  queue: {enabled: true, size: 100}
-actions:
-  recorder:
-    type: exec
-    dedupe_key: ["source"]
-    retry: {restart_delay: "30s", error_threshold: 0, error_window: "0s"}
-    config:
-      entrypoint: recorder
-      command: ["-s", "[[.source]]", "-r", "[[.resolution]]", "--output-format", "json"]
-      parameters:
-        source: {}
-        resolution: {default: "1080", validate: 'value in ["480", "720", "1080"]'}
-      output:
-        stdout: {condition: "has(output.json.event)"}
-        stderr: {condition: "false"}
-"""
-
 WRONG = """\
 listen: "127.0.0.1:0"
 db: history.db

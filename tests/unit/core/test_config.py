@@ -3,6 +3,7 @@
 import signal
 
 import pytest
+from configurations import DOCUMENT
 
 from overseer.core.config import (
     ConfigError,
@@ -20,31 +21,6 @@ from overseer.core.history import Keep
 from overseer.core.pool import ExcessPolicy, PoolLimits, PoolSettings
 from overseer.core.retry import PartialRetryPolicy, RetryPolicy, effective_policy
 from overseer.core.rotation import Rotation
-
-USERS_DOCUMENT = """\
-listen: ":8080"        # TCP address, or "unix:/path/to/sock" for Unix socket
-db: overseer.db        # SQLite path for exit-history (optional)
-trusted_cidrs: ""      # Comma-separated IPs/CIDRs; empty = auto-detect local subnets
-log_file: ""           # Optional JSONL event log
-
-# Global pool defaults (overridable per-action)
-task_pool:
-  size: 10             # max concurrent tasks (0 = unlimited)
-  queue_size: 100      # max queued tasks
-  queue_timeout: "0s"  # 0 = queue indefinitely
-
-retry: {}              # global retry policy; overridable per-action
-
-actions:
-  echo:
-    type: exec
-    config:
-      entrypoint: echo
-      command: ["[[.message]]"]
-      parameters:
-        message:
-          default: "hello"
-"""
 
 MODE = 'unix_mode: expected an octal number up to 0777 such as "0660",'
 
@@ -97,7 +73,7 @@ def exec_problems(text):
 
 
 def test_the_users_own_document_loads():
-    config = load(USERS_DOCUMENT)
+    config = load(DOCUMENT)
     assert config.warnings == ()
     assert (config.db, config.history) == ("overseer.db", Keep())
     assert config.task_pool.limits() == PoolLimits(size=10, queue_size=100)

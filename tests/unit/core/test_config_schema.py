@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from configurations import DOCUMENT, RECORDER
 from jsonschema import Draft202012Validator
 
 from overseer.core.config import ConfigError, Problem, load_config, read_keys
@@ -43,44 +44,6 @@ VALUES = [
     ),
     *("a\0b", [], [[]], ["a"], [5], [None], {}, {"a": "b"}, {"a": None}, {"": "b"}, {"a": []}),
 ]
-
-THE_RECORDER = """\
-name: "sticky-recorder"
-listen: ":8080"
-db: /data/overseer.db
-task_pool:
-  limit: 8
-  queue: {enabled: true, size: 100}
-actions:
-  recorder:
-    type: exec
-    dedupe_key: ["source"]
-    retry: {restart_delay: "30s", error_threshold: 0, error_window: "0s"}
-    config:
-      entrypoint: recorder
-      command: ["-s", "[[.source]]", "-r", "[[.resolution]]", "-o", "/data/{{.Site}}/{{.Source}}"]
-      parameters:
-        source: {}
-        resolution: {default: "1080", validate: 'value in ["480", "720", "1080"]'}
-      output:
-        stdout: {condition: "has(output.json.event)"}
-        stderr: {condition: "false"}
-"""
-THE_USERS = """\
-listen: ":8080"
-db: overseer.db
-trusted_cidrs: ""
-log_file: ""
-task_pool: {size: 10, queue_size: 100, queue_timeout: "0s"}
-retry: {}
-actions:
-  echo:
-    type: exec
-    config:
-      entrypoint: echo
-      command: ["[[.message]]"]
-      parameters: {message: {default: "hello"}}
-"""
 
 
 def keys_of(group: Group, above: STEPS) -> Iterator[tuple[STEPS, Key]]:
@@ -129,7 +92,7 @@ def test_it_is_valid_by_the_published_schema() -> None:
     Draft202012Validator.check_schema(SCHEMA)
 
 
-@pytest.mark.parametrize("text", [THE_RECORDER, THE_USERS, "", "actions:\n"])
+@pytest.mark.parametrize("text", [RECORDER, DOCUMENT, "", "actions:\n"])
 def test_configurations_of_the_field_are_valid(text: str) -> None:
     """Those of docs/ are tried in test_docs.py."""
     VALIDATOR.validate(load_yaml(text, "").value(()))
