@@ -105,7 +105,8 @@ class Root(Resource):
             return NOT_DONE_YET
         path = request.path.decode("latin-1")
         if path not in self._known:
-            request.answer(json_answer(404, {"error": "not found", "path": path}))
+            missing = {"error": "not found", "path": path, "paths": sorted(self._known)}
+            request.answer(json_answer(404, missing))
         elif request.method not in {b"GET", b"HEAD"}:
             request.setHeader("Allow", "GET, HEAD")
             request.answer(json_answer(405, {"error": "method not allowed"}))

@@ -21,7 +21,7 @@ from overseer.protocol.batch import OutputEncoder
 from overseer.web.connection import CLOSE_DEADLINE, OVERFLOW, REQUEST_DEADLINE, Connection
 from overseer.web.root import IDLE_TIMEOUT, make_root, make_site
 from overseer.web.root import Answer as RootAnswer
-from overseer.web.routes import ASYNCAPI, HISTORY, MANIFEST, OPENAPI_2, OPENAPI_3_1
+from overseer.web.routes import ASYNCAPI, HISTORY, MANIFEST, OPENAPI_2, OPENAPI_3_1, ROUTES
 
 DOCUMENTS = (MANIFEST, OPENAPI_2, OPENAPI_3_1, ASYNCAPI)
 LOCAL = IPv4Address("TCP", "127.0.0.1", 50000)
@@ -139,6 +139,11 @@ def parse(data: bytes) -> Answer:
     return Answer(int(status.split()[1]), headers, body)
 
 
+def missing(path: str) -> dict[str, Any]:
+    """What is said of an unknown path: which ones there are."""
+    return {"error": "not found", "path": path, "paths": sorted(route.path for route in ROUTES)}
+
+
 PATHS = [
     ("/healthz", 200, {"status": "ok"}),
     ("/healthz?x=1", 200, {"status": "ok"}),
@@ -148,13 +153,13 @@ PATHS = [
     ("/openapi-3.1.json", 200, {"name": "x"}),
     ("/asyncapi.json", 200, {"name": "x"}),
     ("/ws", 400, {"error": "Bad Request: /ws speaks WebSocket only"}),
-    ("/healthz/", 404, {"error": "not found", "path": "/healthz/"}),
-    ("//healthz", 404, {"error": "not found", "path": "//healthz"}),
-    ("/ws/", 404, {"error": "not found", "path": "/ws/"}),
-    ("/", 404, {"error": "not found", "path": "/"}),
-    ("/%2e%2e/x", 404, {"error": "not found", "path": "/%2e%2e/x"}),
+    ("/healthz/", 404, missing("/healthz/")),
+    ("//healthz", 404, missing("//healthz")),
+    ("/ws/", 404, missing("/ws/")),
+    ("/", 404, missing("/")),
+    ("/%2e%2e/x", 404, missing("/%2e%2e/x")),
     ("http://localhost:8080/healthz", 404, None),
-    ("*", 404, {"error": "not found", "path": "*"}),
+    ("*", 404, missing("*")),
 ]
 
 
