@@ -36,10 +36,10 @@ from twisted.python.failure import Failure
 
 from overseer.core.listen import Address, SocketAddress, TcpAddress, UnixAddress
 
-#: Clients that may wait to be accepted: all of them come back at once after a restart.
 BACKLOG = 1024
-#: Attempts, one every ``LOCK_INTERVAL`` seconds, to be the only overseer that starts in a folder.
+"""Clients that may wait to be accepted: all of them come back at once after a restart."""
 LOCK_ATTEMPTS = 100
+"""Attempts, one every ``LOCK_INTERVAL`` seconds, to be the only overseer that starts in a folder."""
 LOCK_INTERVAL = 0.05
 
 _log = Logger()

@@ -35,11 +35,11 @@ _ORIGIN = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<authority>.*)", re.AS
 _HOST_NAME = re.compile(r"[\w.-]+", re.ASCII)
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
-#: Host in lower case and without brackets, and port.
 _Authority: TypeAlias = tuple[str, int | None]
+"""Host in lower case and without brackets, and port."""
 
-#: Scheme, host, port with the scheme's default filled in (RFC 6454 section 4).
 _Origin: TypeAlias = tuple[str, str, int | None]
+"""Scheme, host, port with the scheme's default filled in (RFC 6454 section 4)."""
 
 
 @attrs.frozen

@@ -15,8 +15,8 @@ _TCP = re.compile(r"(?:(?:\[(?P<v6>[^\]]*)\]|(?P<name>[\w.-]*)):)?(?P<port>[0-9]
 _ENDPOINT = re.compile(r"[a-z][a-z0-9_+]*:.+", re.ASCII)
 _UNIX_OPTION = re.compile(r"(?<!\\):(\w+=[^:=/]*)$")
 
-#: Endpoint types whose shortest form, ``tcp:8080``, looks like ``host:port``.
 _ENDPOINTS_LIKE_HOSTS = frozenset({"tcp", "tcp6", "ssl"})
+"""Endpoint types whose shortest form, ``tcp:8080``, looks like ``host:port``."""
 
 
 @attrs.frozen

@@ -23,15 +23,15 @@ from zope.interface import noLongerProvides
 
 from overseer.core.tokens import Role
 
-#: Seconds for a request from its first byte to its last, TLS handshake included.
 REQUEST_DEADLINE = 10.0
-#: Seconds for the peer to take the rest of an answer once the connection is to be closed.
+"""Seconds for a request from its first byte to its last, TLS handshake included."""
 CLOSE_DEADLINE = 10.0
-#: Bytes that are handed to the operating system at a time: it takes a whole read then, and no rest of it is in
-#: memory for each subscriber.
+"""Seconds for the peer to take the rest of an answer once the connection is to be closed."""
 SEND_SIZE = 1024 * 1024
-#: Connections beyond the limit that may be open at once, to be told so.
+"""Bytes that are handed to the operating system at a time: it takes a whole read then, and no rest of it is in
+memory for each subscriber."""
 OVERFLOW = 64
+"""Connections beyond the limit that may be open at once, to be told so."""
 
 
 class Connection(ProtocolWrapper):

@@ -26,13 +26,13 @@ from overseer.core.tokens import Identity
 from overseer.web.connection import Connection, Connections
 from overseer.web.routes import HEALTH, METRICS, READY, WEBSOCKET, Route
 
-#: Seconds for which an idle connection is kept open between two requests.
 IDLE_TIMEOUT = 60
-#: The status of a request that needs a token, which names how to send one (RFC 6750 section 3).
+"""Seconds for which an idle connection is kept open between two requests."""
 UNAUTHORIZED = 401
+"""The status of a request that needs a token, which names how to send one (RFC 6750 section 3)."""
 
-#: Says who sent a request, or why it may not come in.
 Admit: TypeAlias = Callable[[RequestHead], Identity | Refusal]
+"""Says who sent a request, or why it may not come in."""
 
 _log = Logger()
 

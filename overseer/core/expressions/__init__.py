@@ -55,8 +55,8 @@ class Condition:
     __slots__ = ("_select", "constant", "source")
 
     source: str
-    #: The verdict on every line if it is known beforehand, else ``None``.
     constant: bool | None
+    """The verdict on every line if it is known beforehand, else ``None``."""
     _select: Select
 
     def __init__(self, source: str, stream: Stream) -> None:

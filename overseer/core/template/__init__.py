@@ -31,12 +31,12 @@ class Template:
     __slots__ = ("_plain", "_render", "is_constant", "names", "source", "uses_whole_map")
 
     source: str
-    #: Whether it renders the same whatever the parameters are.
     is_constant: bool
-    #: The parameters it calls by name.
+    """Whether it renders the same whatever the parameters are."""
     names: frozenset[str]
-    #: Whether it may look at parameters that are not in ``names``.
+    """The parameters it calls by name."""
     uses_whole_map: bool
+    """Whether it may look at parameters that are not in ``names``."""
 
     def __init__(self, source: str) -> None:
         tree = Parser(source).parse()

@@ -4,10 +4,10 @@ from overseer.core.template.errors import TemplateRuntimeError
 from overseer.core.template.values import Value
 from overseer.core.template.variables import Variables
 
-#: What one rendering may do: four million characters, or a quarter of a million statements.
 BUDGET = 2**22
-#: What a statement or a function's call costs, in characters.
+"""What one rendering may do: four million characters, or a quarter of a million statements."""
 STEP = 16
+"""What a statement or a function's call costs, in characters."""
 
 
 class Run:
