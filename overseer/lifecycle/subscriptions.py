@@ -31,18 +31,11 @@ class Subscriber(Protocol):
     def send_batch(self, batch: Batch) -> None:
         """Take one batch, at once or later; never blocks."""
 
-    def when_caught_up(self, callback: "Callback") -> None:
+    def when_caught_up(self, callback: Callable[[], object]) -> None:
         """Call ``callback`` once it is not behind any more."""
 
-    def forget(self, callback: "Callback") -> None:
+    def forget(self, callback: Callable[[], object]) -> None:
         """Take back :meth:`when_caught_up`."""
-
-
-class Callback(Protocol):
-    """A function without arguments."""
-
-    def __call__(self) -> object:
-        """Call it."""
 
 
 Sink: TypeAlias = Callable[[Batch], object]

@@ -328,7 +328,7 @@ class Supervisor:
         task.dequeued = True
         self.task_gone(task)
 
-    def task_failed_to_start(self, task: Task, reason: str) -> None:
+    def task_failed_to_start(self, task: Task) -> None:
         """Forget a task that never ran, keep one that did; one that had waited is told to all."""
         task_id = task.record.task_id
         self._count_out(task)

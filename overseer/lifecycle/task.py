@@ -35,7 +35,7 @@ class Owner(Protocol):
     def tell_waits_no_more(self, task: "Task", reason: str) -> None:
         """The run that the task was told to wait for is not to come; nothing is told where it was not."""
 
-    def task_failed_to_start(self, task: "Task", reason: str) -> None:
+    def task_failed_to_start(self, task: "Task") -> None:
         """The first run could not begin."""
 
     def leftovers_gone(self, task: "Task") -> None:
@@ -443,7 +443,7 @@ class Task:
         else:
             self.record.state = "stopped"
             self.inputs.complete()
-        self._owner.task_failed_to_start(self, reason)
+        self._owner.task_failed_to_start(self)
         starter.fail(reason)
         self._refuse_attached(reason)
         self._refuse_restart(reason)
