@@ -20,6 +20,7 @@ FOLDER = Path(__file__).parent
 ACTIONS = json.loads((FOLDER / "actions.json").read_text())
 LINE = ACTIONS["firehose"]["config"]["parameters"]["line"]["default"]
 JSON_LINE = json.dumps({"event": "progress", "text": "fifty-nine bytes of it in all"})
+DRIVERS = ("coroutine", "generator", "thread")  # of drivers.py
 START_DEADLINE = 15.0  # seconds until a contender must accept connections
 STOP_DEADLINE = 90.0  # seconds it has to end after SIGTERM, thousands of tasks included
 
@@ -69,6 +70,10 @@ SERVERS = {
     "overseer": Server(OVERSEER),
     "with event log": Server(OVERSEER, {"log_file": "events.jsonl"}),
     "with history": Server(OVERSEER, {"db": "history.db"}),
+    "with drivers": Server(
+        "{python} {folder}/drivers.py --config {config}",
+        {"actions": ACTIONS | {name: {"type": name} for name in DRIVERS}},
+    ),
     "that keeps 20,000": Server(OVERSEER, {"retain": {"count": 20_000}}),
     "yardstick": Server("{python} {folder}/yardstick.py --port {port}"),
     "ceiling": Server("{python} {folder}/ceiling.py --port {port}"),

@@ -36,9 +36,10 @@ NOTES = """\
   one JSON encoding, one join; per subscriber one write of the same bytes.
 - **Starts**: half of the time the two threads that start processes wait for the kernel, which opens the
   program. That is done without Python's lock, so it stops nobody's output.
-- **Starts beside thousands of running tasks**: each of these has three descriptors open, and for every start
-  the kernel copies the whole table and closes the copy again at the exec. A bare loop falls in the same way;
-  its figure stands beside ours. It would take a small process that starts all others and has no descriptors.
+- **Starts beside thousands of running tasks**: each of these has three descriptors open, and at every exec the
+  kernel closes the child's copies of all of them, one by one. A bare loop falls to a fraction so; its figure
+  stands beside ours. From a thousand descriptors on, a thread starts the processes that has a table of its
+  own, with few in it.
 - **JSON filters**: every line is checked to be JSON in whole, as the expression language wants it.
 """
 

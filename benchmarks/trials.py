@@ -11,7 +11,7 @@ from statistics import median
 from time import perf_counter
 
 from benchmarks.clients import ClientError, Connection, count_until_exited, verify
-from benchmarks.contenders import FILTERS, Contender
+from benchmarks.contenders import DRIVERS, FILTERS, LINE, Contender
 from benchmarks.figures import Figure, Outcome, percentile
 from benchmarks.loads import answers, burst, firehoses, new_task, spawn, ticks, wait_for
 from benchmarks.races import firehose
@@ -135,6 +135,20 @@ def filters(contenders, effort):
             )
             for name, (condition, _, kept) in FILTERS.items()
         ]
+    )
+
+
+def virtual_workers(contenders, effort):
+    """Stream the same lines from drivers in Python and from a process, in turn."""
+    (contender,) = contenders.values()
+    lines = max(1_000, effort.lines // 10)
+    ratios = {name: [] for name in DRIVERS}
+    for _ in range(min(effort.pairs, 5)):
+        process = stream(contender, "firehose", LINE, lines, kept=True)
+        for name in DRIVERS:
+            ratios[name].append(process / stream(contender, name, LINE, lines, kept=True))
+    return Outcome(
+        [Figure.of(f"a {name}", ratios[name], "x", at_least=0.5) for name in DRIVERS],
     )
 
 
@@ -403,6 +417,9 @@ class Trial:
 
 TRIALS = {
     "filters": Trial("filtered streams, of the rate without a filter", filters),
+    "virtual": Trial(
+        "streams of drivers in Python, of the rate of a process", virtual_workers, ("with drivers",)
+    ),
     "stalled": Trial("a stalled subscriber beside a healthy one", stalled),
     "stalled100": Trial("fan-out to 1,000, of whom 100 do not read", stalled_hundred),
     "lone": Trial("a lone reader of a firehose", lone),
