@@ -1,7 +1,7 @@
 """Prints the events of a task as they come: each stream to its own, as many lines as possible in one write."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from operator import attrgetter
 from typing import BinaryIO, cast
@@ -9,6 +9,7 @@ from typing import BinaryIO, cast
 import msgspec
 
 from overseer.cli.terminal import notice
+from overseer.client.output import Event, OutputBlock
 from overseer.core.process import Stream
 from overseer.protocol.messages import (
     Exited,
@@ -49,7 +50,7 @@ class Printer:
         # Whether the last line of a stream goes on.
         self._within: dict[str, bool] = {}
 
-    def print(self, events: list[Message]) -> None:
+    def print(self, events: Sequence[Event]) -> None:
         """Print events.
 
         :raises BrokenPipeError: when nobody reads them any more.
@@ -57,9 +58,19 @@ class Printer:
         for kind, group in groupby(events, type):
             if kind is Output:
                 self._lines(cast("list[Output]", list(group)))
+            elif kind is OutputBlock:
+                for block in group:
+                    self._block(cast("OutputBlock", block))
             else:
                 for event in group:
-                    self._event(event)
+                    self._event(cast("Message", event))
+
+    def _block(self, block: OutputBlock) -> None:
+        if self._timestamps or self._as_json:
+            self._lines(block.messages())
+        elif self._only in (None, block.stream):
+            self._within[block.stream] = False
+            self._write(block.stream, block.data)
 
     def _lines(self, lines: list[Output]) -> None:
         for name, group in groupby(lines, _stream):

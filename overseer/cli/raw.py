@@ -11,6 +11,7 @@ from overseer.cli.conversation import reactor
 from overseer.cli.exit_status import CommandError, ExitStatus
 from overseer.client import ConnectionLost
 from overseer.client.connect import dialer
+from overseer.client.output import OutputBlock
 
 _END = "the last one of `overseer raw`"
 _ANSWERED_IF_ASKED = ("stop", "replay")
@@ -46,8 +47,10 @@ class _Printer:
         self.done: Deferred[None] = Deferred()
         self._follow = follow
 
-    def received(self, payloads: list[bytes]) -> None:
+    def received(self, messages: Sequence[bytes | OutputBlock]) -> None:
         """Print messages."""
+        texts = [one.json_lines() if isinstance(one, OutputBlock) else one for one in messages]
+        payloads = b"\n".join(texts).split(b"\n")
         ids = [json.loads(payload).get("id") for payload in payloads]
         shown = [text for text, one in zip(payloads, ids, strict=True) if one != _END]
         sys.stdout.buffer.write(b"".join(text + b"\n" for text in shown))

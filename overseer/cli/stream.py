@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from types import FrameType
 from typing import Any
 
@@ -17,6 +17,7 @@ from overseer.cli.tables import print_json
 from overseer.cli.tasks import find, start_fields
 from overseer.cli.terminal import notice
 from overseer.client import Client, OverseerError, Subscription
+from overseer.client.output import Event
 from overseer.core.process import Stream
 from overseer.core.task import FINISHED
 from overseer.protocol.messages import (
@@ -119,7 +120,7 @@ class _End:
 
     def __init__(self) -> None:
         self.exited: Exited | None = None
-        self._last: Message | None = None
+        self._last: Event | None = None
 
     async def follow(
         self, client: Client, events: Subscription, printer: Printer | None = None
@@ -127,14 +128,14 @@ class _End:
         """Take events until there are no more, and print them."""
         watchdog = _Watchdog(client, events, self)
         try:
-            async for batch in events.batches():
+            async for batch in events.blocks():
                 self.take(batch)
                 if printer is not None:
                     printer.print(batch)
         finally:
             watchdog.stop()
 
-    def take(self, batch: list[Message]) -> None:
+    def take(self, batch: Sequence[Event]) -> None:
         """Note what of these events tells of an end."""
         if Exited in set(map(type, batch)):  # a batch may be ten thousand lines
             self.exited = [event for event in batch if isinstance(event, Exited)][-1]

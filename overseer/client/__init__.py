@@ -16,6 +16,7 @@ from overseer.client.errors import (
     RequestTimeout,
     Unauthorized,
 )
+from overseer.client.output import OutputBlock
 from overseer.client.subscription import Subscription
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "ConnectionLost",
     "ConnectionRefused",
     "Forbidden",
+    "OutputBlock",
     "OverseerError",
     "RequestRefused",
     "RequestTimeout",

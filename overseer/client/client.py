@@ -1,6 +1,7 @@
 """A client of an overseer: requests to await, events to iterate over, one connection that comes back."""
 
 import random
+from collections.abc import Sequence
 from typing import Any, Self
 from weakref import WeakSet
 
@@ -13,6 +14,7 @@ from overseer.client.backoff import waiting_time
 from overseer.client.errors import ConnectionLost, ConnectionRefused, OverseerError, RequestTimeout
 from overseer.client.follower import Follower, Replayed
 from overseer.client.link import Dial, Link
+from overseer.client.output import OutputBlock
 from overseer.client.requests import Requests
 from overseer.client.session import ClientSession
 from overseer.client.subscription import Subscription
@@ -100,10 +102,10 @@ class Client(Requests):
 
     # ------------------------------------------------------------------------------- from the connection
 
-    def received(self, payloads: list[bytes]) -> None:
+    def received(self, messages: Sequence[bytes | OutputBlock]) -> None:
         """See :class:`~overseer.client.link.Receiver`."""
         self._attempt = 0
-        self._session.receive(payloads)
+        self._session.receive(messages)
         self._regulate()
 
     def lost(self, reason: str) -> None:

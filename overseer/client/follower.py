@@ -1,9 +1,10 @@
 """Who reads the events of a task, from where on, and which of those that come are news to it."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from overseer.client.errors import OverseerError
+from overseer.client.output import Event, OutputBlock
 from overseer.protocol.messages import Exited, Lagged, Message, Output, Subscribed
 
 EVERY_TASK = "*"
@@ -27,7 +28,7 @@ class Follower:
         self,
         task_id: str,
         *,
-        deliver: Callable[[list[Message]], object],
+        deliver: Callable[[Sequence[Event]], object],
         begun: Callable[[Subscribed], object],
         ended: Callable[[OverseerError | None], object],
         since_seq: int | None = None,
@@ -53,12 +54,12 @@ class Follower:
         self._known = False
         self._exits: deque[Exited] = deque(maxlen=_REMEMBERED_EXITS)
 
-    def take(self, events: list[Message]) -> None:
+    def take(self, events: Sequence[Event]) -> None:
         """Take events of one kind as they came: lines, or a single other event."""
         if not self._placed:
             return
         last = events[-1]
-        if isinstance(last, Output):
+        if isinstance(last, Output | OutputBlock):
             self.last_seq = last.seq
             if not self.output:
                 return

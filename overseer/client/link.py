@@ -1,7 +1,9 @@
 """What stands between a client and the transport below it: one connection, whatever it runs over."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol, TypeAlias
+
+from overseer.client.output import OutputBlock
 
 
 class Link(Protocol):
@@ -23,8 +25,8 @@ class Link(Protocol):
 class Receiver(Protocol):
     """What a connection tells: the client."""
 
-    def received(self, payloads: list[bytes]) -> None:
-        """Messages have come, JSON each, as many as one read gave."""
+    def received(self, messages: Sequence[bytes | OutputBlock]) -> None:
+        """Messages have come, as many as one read gave: JSON each, but for runs of output."""
 
     def lost(self, reason: str) -> None:
         """The connection is gone. Told once, and only after the connection was made."""

@@ -7,14 +7,15 @@ payloads come in by :meth:`ClientSession.receive`, requests go out by the functi
 """
 
 import itertools
-from collections.abc import Callable
-from typing import Any, TypeAlias, Union
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias, Union, cast
 
 import attrs
 import msgspec
 
 from overseer.client.errors import ConnectionLost, OverseerError, RequestRefused
 from overseer.client.follower import EVERY_TASK, Follower, Replayed, rising
+from overseer.client.output import OutputBlock
 from overseer.core.task import FINISHED
 from overseer.protocol.codec import encode_request
 from overseer.protocol.messages import (
@@ -172,9 +173,24 @@ class ClientSession:
 
     # ---------------------------------------------------------------------------------- what is received
 
-    def receive(self, payloads: list[bytes]) -> None:
+    def receive(self, received: Sequence[bytes | OutputBlock]) -> None:
         """Take messages, in their order."""
-        messages = _decode(payloads, self._log_unknown)
+        for kind, group in itertools.groupby(received, type):
+            if kind is OutputBlock:
+                for block in group:
+                    self._block(cast("OutputBlock", block))
+            else:
+                self._messages(_decode(cast("list[bytes]", list(group)), self._log_unknown))
+
+    def _block(self, block: OutputBlock) -> None:
+        task_id = block.task_id
+        if task_id in self._again or task_id in self._replays:  # there each line counts
+            self._lines(task_id, [*block.messages()])
+        else:
+            for follower in self._audience(task_id):
+                follower.take([block])
+
+    def _messages(self, messages: list[Message]) -> None:
         position, end = 0, len(messages)
         while position < end:
             message = messages[position]

@@ -5,18 +5,18 @@ them too slowly makes the client stop reading.
 """
 
 import weakref
-from collections import deque
-from collections.abc import AsyncIterator, Callable
-from typing import Self
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Self, cast
 
 from twisted.internet.defer import Deferred
 
 from overseer.client.errors import OverseerError
 from overseer.client.follower import Follower
+from overseer.client.output import Event, OutputBlock
 from overseer.client.waiting import awaitable
 from overseer.protocol.messages import Message, Subscribed
 
-MOST_WAITING = 64
+MOST_WAITING = 16
 """Lists of events that may wait for a reader; each is at most what one read of the connection gave."""
 
 
@@ -44,7 +44,7 @@ class Subscription:
         # The session must not keep this alive.
         itself = weakref.ref(self)
 
-        def deliver(events: list[Message]) -> None:
+        def deliver(events: Sequence[Event]) -> None:
             subscription = itself()
             if subscription is not None:
                 subscription._take(events)
@@ -71,7 +71,7 @@ class Subscription:
         )
         self._regulate = regulate
         self._abandoned = abandoned
-        self._waiting: deque[list[Message]] = deque()
+        self._waiting: list[Sequence[Event]] = []
         self._wanted: Deferred[None] | None = None
         self._ended = False
         self._error: OverseerError | None = None
@@ -107,6 +107,18 @@ class Subscription:
 
     async def batches(self) -> AsyncIterator[list[Message]]:
         """Iterate over lists of events: all that have come since the last one was taken."""
+        async for waiting in self._taken():
+            yield [event for events in waiting for event in _each(events)]
+
+    async def blocks(self) -> AsyncIterator[list[Event]]:
+        """Iterate over the same lists, where very many lines are not a message each.
+
+        Lines of one stream that came together may be one :class:`~overseer.client.output.OutputBlock`.
+        """
+        async for waiting in self._taken():
+            yield [event for events in waiting for event in events]
+
+    async def _taken(self) -> AsyncIterator[list[Sequence[Event]]]:
         while True:
             while not self._waiting:
                 if self._ended:
@@ -118,13 +130,9 @@ class Subscription:
                 self._wanted = Deferred(self._unwanted)
                 self.follower.waiting_reader = self
                 await awaitable(self._wanted)
-            waiting = self._waiting
-            events = (
-                waiting.popleft() if len(waiting) == 1 else [e for some in waiting for e in some]
-            )
-            waiting.clear()
+            waiting, self._waiting = self._waiting, []
             self._regulate(self)
-            yield events
+            yield waiting
 
     async def __aenter__(self) -> Self:
         return self
@@ -139,7 +147,7 @@ class Subscription:
     def _unwanted(self, _cancelled: Deferred[None]) -> None:
         self._wanted = self.follower.waiting_reader = None
 
-    def _take(self, events: list[Message]) -> None:
+    def _take(self, events: Sequence[Event]) -> None:
         if self._ended:
             return
         self._waiting.append(events)
@@ -160,3 +168,9 @@ class Subscription:
         self.follower.waiting_reader = None
         if wanted is not None:
             wanted.callback(None)
+
+
+def _each(events: Sequence[Event]) -> Sequence[Message]:
+    """Return events of one kind as messages."""
+    first = events[0]
+    return first.messages() if isinstance(first, OutputBlock) else cast("Sequence[Message]", events)

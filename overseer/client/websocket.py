@@ -39,6 +39,8 @@ from overseer.client.link import Receiver
 
 CONNECT_TIMEOUT = 10.0
 """Seconds for the connection, and for the handshake after it."""
+READ_SIZE = 256 * 1024
+"""Bytes that one read may give; with Twisted's 64 KiB a turn of the reactor takes as long as reading them."""
 SILENCE = 60.0
 """Seconds without a sign of the server after which it is gone; it pings every 30 s."""
 MESSAGE_LIMIT = 256 * 1024 * 1024
@@ -98,6 +100,7 @@ class WebSocketLink(Protocol):
 
     def connectionMade(self) -> None:
         """Ask for the WebSocket."""
+        self.transport.bufferSize = READ_SIZE
         set_no_delay = getattr(self.transport, "setTcpNoDelay", None)
         if set_no_delay is not None:
             set_no_delay(True)

@@ -15,6 +15,7 @@ from conftest import SHELL, Daemon
 from test_client import everything, lines, script, twisted
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.task import deferLater
 from twisted.protocols.portforward import ProxyFactory, ProxyServer
 
@@ -103,6 +104,32 @@ async def test_every_line_comes_once_through_fifty_cuts(launch: Callable[..., Da
     """The same for half a million lines and fifty cuts."""
     cable = Cable(launch(LONG_MEMORY))
     await count_through_cuts(cable, total=500_000, cuts=50)
+    await cable.unplug()
+
+
+@twisted
+async def test_the_command_prints_every_line_once(launch: Callable[..., Daemon]) -> None:
+    """``overseer run`` goes on behind the last line that it has printed."""
+    cable = Cable(launch(LONG_MEMORY))
+    printed, size = [], 0
+    ended: Deferred[int] = Deferred()
+
+    class Command(ProcessProtocol):
+        def outReceived(self, data: bytes) -> None:
+            nonlocal size
+            printed.append(data)
+            if size // 250_000 < (size + len(data)) // 250_000:
+                cable.cut()
+            size += len(data)
+
+        def processEnded(self, reason: Any) -> None:
+            ended.callback(reason.value.exitCode)
+
+    words = ["-m", "overseer", "run", "sh", "--url", cable.url, "-p", "script=seq 200000; exit 3"]
+    command = Command()
+    reactor.spawnProcess(command, sys.executable, [sys.executable, *words], childFDs={1: "r", 2: 2})
+    assert await ended == 3
+    assert b"".join(printed).split() == [b"%d" % number for number in range(1, 200_001)]
     await cable.unplug()
 
 

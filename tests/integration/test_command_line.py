@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
@@ -45,6 +46,12 @@ actions:
   seq:
     type: exec
     config: {{entrypoint: seq, command: ["[[.n]]"], parameters: {{n: {{}}}}}}
+  python:
+    type: exec
+    config:
+      entrypoint: {sys.executable}
+      command: ["-c", "[[.program]]"]
+      parameters: {{program: {{}}}}
   lazy:
     type: exec
     task_pool: {{size: 1, queue_size: 5}}
@@ -184,6 +191,25 @@ def test_run_loses_nothing(run_alone: RunAlone) -> None:
     done = run_alone("run", "seq", "-p", "n=100000")
     assert done.status == 0
     assert done.out == "".join(f"{number}\n" for number in range(1, 100001))
+
+
+def test_run_is_true_to_every_byte(run_alone: RunAlone) -> None:
+    """Of lines that JSON must escape, that are empty or very long, and that are no UTF-8, in both streams."""
+    script = r"""
+        import os
+        odd = ['"quoted\\"', "tab\there", "", "é 😀 \u2028", '","ts":"', "\x7f\x01", "plain"]
+        lines = "\n".join(odd * 100).encode()
+        for number in range(30):
+            os.write(1, b"\xff broken \xc3\n" + lines + b"\n")
+            os.write(2, b"%d\n" % number * 200)
+        os.write(1, b"x" * 70_000 + b"\nno end" + b"y" * 3_000_000)
+    """
+    program = textwrap.dedent(script)
+    done = run_alone("run", "python", "-p", f"program={program}")
+    own = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert done.status == 0
+    assert done.err == own.stderr.decode()
+    assert done.out == own.stdout.decode("utf-8", "replace") + "\n"
 
 
 @ensure_deferred
@@ -343,6 +369,11 @@ async def test_raw(run: Run) -> None:
     assert [(one["type"], one["id"]) for one in answers] == [("pool_info", "mine"), ("error", "2")]
     done = await run("raw", stdin='{"type": "start", "action": "echo", "task_id": "raw"}\n')
     assert "started" in done.out
+    start = {"type": "start", "action": "seq", "params": {"n": "20000"}, "task_id": "many"}
+    await run("raw", json.dumps(start))
+    done = await run("raw", json.dumps({"type": "replay", "task_id": "many", "ack": True}))
+    kept = [json.loads(line) for line in done.out.splitlines()]
+    assert [one["data"] for one in kept if one["type"] == "output"][-1] == "20000"
     assert (await run("raw", "nonsense")).status == ExitStatus.USAGE
 
 

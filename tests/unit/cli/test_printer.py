@@ -5,6 +5,9 @@ import json
 from typing import Any
 
 from overseer.cli.printer import Printer
+from overseer.client.output import Event, OutputBlock
+from overseer.protocol.codec import encode_message
+from overseer.protocol.frames import text_frame
 from overseer.protocol.messages import Exited, Lagged, Message, Output, Restarting
 
 TS = "2026-11-22T22:07:47.123456Z"
@@ -29,7 +32,7 @@ class Screen:
         self.out, self.err = Recorder(), Recorder()
         self.printer = Printer(**options, outputs={"stdout": self.out, "stderr": self.err})
 
-    def print(self, *events: Message) -> None:
+    def print(self, *events: Event) -> None:
         self.printer.print(list(events))
 
 
@@ -67,6 +70,26 @@ def test_pieces_of_a_line_become_one() -> None:
     screen.print(line("ab", 1, partial=True))
     screen.print(line("cd", 2), line("é", 3))
     assert b"".join(screen.out.writes).decode() == f"{TS} abcd\n{TS} é\n"
+
+
+def test_a_block_is_its_lines() -> None:
+    """However they are printed."""
+    lines = [line("a", 1, "stderr"), line("", 2, "stderr"), line("é", 3, "stderr")]
+    frames = b"".join(text_frame(encode_message(one)) for one in lines)
+    block = OutputBlock("t", "stderr", "a\n\né\n".encode(), 3, len(frames), frames)
+    ways: list[dict[str, Any]] = [
+        {},
+        {"timestamps": True},
+        {"as_json": True},
+        {"only": "stdout"},
+        {"only": "stderr"},
+    ]
+    for options in ways:
+        screen, expected = Screen(**options), Screen(**options)
+        screen.print(line("z", 0, "stderr", partial=True), block, line("b", 4))
+        expected.print(line("z", 0, "stderr", partial=True), *lines, line("b", 4))
+        assert b"".join(screen.err.writes) == b"".join(expected.err.writes)
+        assert b"".join(screen.out.writes) == b"".join(expected.out.writes)
 
 
 def test_only_one_stream() -> None:

@@ -18,8 +18,10 @@ from overseer.client.errors import (
     RequestTimeout,
 )
 from overseer.client.link import Receiver
+from overseer.client.output import OutputBlock
 from overseer.client.subscription import MOST_WAITING
 from overseer.protocol.codec import encode_message
+from overseer.protocol.frames import text_frame
 from overseer.protocol.messages import (
     Error,
     Errored,
@@ -207,6 +209,21 @@ def test_a_slow_reader_stops_the_reading() -> None:
     (batch,) = result(batches.__anext__())
     assert [event.seq for event in batch] == list(range(1, MOST_WAITING + 2))
     assert not talk.link.paused
+
+
+def test_lines_need_not_be_messages() -> None:
+    """Whoever takes blocks gets them as they came; all others get each line."""
+    talk = Conversation()
+    blocks, batches = (talk.client.subscribe("t") for _ in range(2))
+    lines = [line(seq) for seq in range(2, 5)]
+    frames = b"".join(text_frame(encode_message(one)) for one in lines)
+    block = OutputBlock("t", "stdout", b"x\nx\nx\n", 4, len(frames), frames)
+    talk.link.tell(Subscribed("1", "t", "e", 1, 0), Subscribed("2", "t", "e", 1, 0), line(1))
+    talk.link.receiver.received([block])
+    talk.link.tell(line(5))
+    assert result(blocks.blocks().__anext__()) == [[line(1), block, line(5)]]
+    assert result(batches.batches().__anext__()) == [[line(1), *lines, line(5)]]
+    assert blocks.last_seq == batches.last_seq == 5
 
 
 @pytest.mark.parametrize("way", ["close", "forget"])

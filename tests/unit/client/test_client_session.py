@@ -7,8 +7,10 @@ import pytest
 
 from overseer.client.errors import ConnectionLost, RequestRefused
 from overseer.client.follower import Follower, Replayed
+from overseer.client.output import OutputBlock
 from overseer.client.session import ClientSession
 from overseer.protocol.codec import encode_message
+from overseer.protocol.frames import text_frame
 from overseer.protocol.messages import (
     Ack,
     Dequeued,
@@ -38,6 +40,13 @@ def line(seq: int, task_id: str = "t") -> Output:
     return Output(task_id, 7, "stdout", f"line {seq}", TS, seq)
 
 
+def block(first: int, last: int) -> OutputBlock:
+    """Lines as one read of a busy connection gives them."""
+    frames = b"".join(text_frame(encode_message(line(seq))) for seq in range(first, last + 1))
+    data = "".join(f"line {seq}\n" for seq in range(first, last + 1)).encode()
+    return OutputBlock("t", "stdout", data, last, len(frames), frames)
+
+
 def exited(pid: int = 7) -> Exited:
     return Exited("t", pid, 0, False, TS)
 
@@ -63,8 +72,10 @@ class Conversation:
         self.session.disconnected("cut")
         self.sent.clear()
 
-    def tell(self, *messages: Message) -> None:
-        self.session.receive([encode_message(message) for message in messages])
+    def tell(self, *messages: Message | OutputBlock) -> None:
+        self.session.receive(
+            [one if isinstance(one, OutputBlock) else encode_message(one) for one in messages]
+        )
 
     def id_of(self, name: str, number: int = -1) -> str:
         return str([sent["id"] for sent in self.sent if sent["type"] == name][number])
@@ -233,6 +244,23 @@ def test_a_resume_goes_on_where_it_ended() -> None:
     assert got == [line(1), line(2), exited(), line(3), exited(8)]
 
 
+def test_a_block_is_resumed_behind_its_last_line() -> None:
+    """What is sent again of it is cut where the new lines begin."""
+    talk = Conversation()
+    got = talk.follow()
+    talk.tell(talk.subscribed(1, 0), line(1), block(2, 6))
+    talk.cut()
+    talk.connect()
+    assert talk.sent[0]["since_seq"] == 6
+    late = talk.follow(since_seq=0)
+    talk.tell(talk.subscribed(1, 8, number=0), block(7, 9), block(10, 12))
+    assert got == [line(1), block(2, 6), *map(line, (7, 8, 9)), block(10, 12)]
+    assert late == []
+    talk.tell(talk.subscribed(1, 12), block(1, 5), block(6, 14))
+    assert late == list(map(line, range(1, 15)))
+    assert got[-2:] == [line(13), line(14)]
+
+
 def test_another_epoch_begins_anew() -> None:
     """After a restart of the daemon the numbers start again, and all that there is is new."""
     talk = Conversation()
@@ -358,3 +386,15 @@ def test_a_replay_is_told_from_what_is_told_anyway() -> None:
     talk.tell(line(4), line(5), line(2), line(3), line(4), line(5), Ack(asked, "t", 5), line(6))
     assert [event.seq for event in replayed.events if isinstance(event, Output)] == [2, 3, 4, 5]
     assert got == [line(3), line(4), line(5), line(6)]
+
+
+def test_a_replay_may_come_in_blocks() -> None:
+    """It gets each line of them, and no follower gets one twice."""
+    talk = Conversation()
+    got = talk.follow()
+    talk.tell(talk.subscribed(1, 0), block(1, 4))
+    replayed = Replayed("t")
+    asked = talk.session.ask(Replay("", "t"), lambda _: None, replayed=replayed)
+    talk.tell(block(1, 6), Ack(asked, "t", 6), block(7, 9))
+    assert replayed.events == list(map(line, range(1, 7)))
+    assert got == [block(1, 4), line(5), line(6), block(7, 9)]
