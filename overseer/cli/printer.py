@@ -12,6 +12,7 @@ from overseer.cli.terminal import notice
 from overseer.client.output import Event, OutputBlock
 from overseer.core.process import Stream
 from overseer.protocol.messages import (
+    Errored,
     Exited,
     Lagged,
     Message,
@@ -31,6 +32,7 @@ class Printer:
     :param timestamps: whether every line begins with its time.
     :param as_json: print all events as JSON, one a line.
     :param only: the one stream that is printed.
+    :param from_what_is_kept: whether older lines, which the daemon keeps no longer, are no loss.
     :param outputs: where the streams go; stdout and stderr unless given.
     """
 
@@ -40,11 +42,13 @@ class Printer:
         timestamps: bool = False,
         as_json: bool = False,
         only: Stream | None = None,
+        from_what_is_kept: bool = False,
         outputs: Mapping[Stream, BinaryIO] | None = None,
     ) -> None:
         self._timestamps = timestamps
         self._as_json = as_json
         self._only = only
+        self._from_what_is_kept = from_what_is_kept
         self._outputs = outputs or {"stdout": sys.stdout.buffer, "stderr": sys.stderr.buffer}
         self._encode = msgspec.json.Encoder().encode
         # Whether the last line of a stream goes on.
@@ -101,15 +105,21 @@ class Printer:
             self._write("stdout", self._encode(event) + b"\n")
             return
         match event:
-            case Lagged():
-                text = f"overseer: {event.dropped} lines are lost: this reader was too slow\n"
-                self._write("stderr", text.encode())
+            case Lagged(from_seq=1) if self._from_what_is_kept:
+                pass  # nobody has asked for it
+            case Lagged(from_seq=first, to_seq=last):
+                what = f"line {first} is" if first == last else f"lines {first} to {last} are"
+                self._write("stderr", f"overseer: {what} missing here\n".encode())
             case Queued():
                 notice(f"the task waits in the queue, position {event.position}")
             case Restarting():
                 notice(f"it starts again in {event.restart_delay}")
             case Exited(reason=reason) if reason is not None:
                 notice(f"it was ended: {reason}")
+            case Errored(reason=None):
+                notice("it has failed too often; `overseer reset` starts it again")
+            case Errored(reason=reason):
+                notice(f"it has failed for good: {reason}")
 
     def _write(self, name: Stream, data: bytes) -> None:
         output = self._outputs[name]

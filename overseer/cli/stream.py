@@ -72,7 +72,7 @@ async def logs(
     only: Stream | None = None
     if stdout != stderr:
         only = "stdout" if stdout else "stderr"
-    printer = Printer(timestamps=timestamps, as_json=as_json, only=only)
+    printer = Printer(timestamps=timestamps, as_json=as_json, only=only, from_what_is_kept=True)
     kept = await client.replay(info.task_id, since=since)
     printer.print(kept if lines is None else _last_lines(kept, lines, only))
     end = _End()

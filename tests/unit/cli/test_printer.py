@@ -4,11 +4,14 @@ import io
 import json
 from typing import Any
 
+import pytest
+
+from overseer.cli import printer
 from overseer.cli.printer import Printer
 from overseer.client.output import Event, OutputBlock
 from overseer.protocol.codec import encode_message
 from overseer.protocol.frames import text_frame
-from overseer.protocol.messages import Exited, Lagged, Message, Output, Restarting
+from overseer.protocol.messages import Errored, Exited, Lagged, Message, Output, Restarting
 
 TS = "2026-11-22T22:07:47.123456Z"
 
@@ -112,4 +115,24 @@ def test_what_got_lost_is_always_told() -> None:
     screen = Screen()
     screen.print(Lagged("t", 1, 5, 5), Restarting("t", 1, "5s", 1, TS))
     assert screen.out.writes == []
-    assert screen.err.writes == [b"overseer: 5 lines are lost: this reader was too slow\n"]
+    assert screen.err.writes == [b"overseer: lines 1 to 5 are missing here\n"]
+
+
+def test_who_begins_with_what_is_kept_misses_nothing_older() -> None:
+    """The numbers may begin high, too: those of a restored task after a crash."""
+    screen = Screen(from_what_is_kept=True)
+    screen.print(Lagged("t", 1, 1_000_000, 1_000_000), line("a", 1_000_001))
+    screen.print(Lagged("t", 1_000_002, 1_000_002, 1))
+    assert screen.out.writes == [b"a\n"]
+    assert screen.err.writes == [b"overseer: line 1000002 is missing here\n"]
+
+
+def test_a_person_is_told_that_a_task_has_failed_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what to do, where there is something to do."""
+    told: list[str] = []
+    monkeypatch.setattr(printer, "notice", told.append)
+    Screen().print(Errored("t", 1, 3, TS), Errored("t", 1, 0, TS, "unkillable"))
+    assert told == [
+        "it has failed too often; `overseer reset` starts it again",
+        "it has failed for good: unkillable",
+    ]
