@@ -27,10 +27,6 @@ class Batch(Protocol):
     def events(self) -> int:
         """How many events the batch holds, at least one."""
 
-    @property
-    def time(self) -> int:
-        """When it happened, microseconds since the epoch."""
-
     def tail(self, count: int) -> Self:
         """The last ``count`` events, in memory of their own."""
 
@@ -109,10 +105,6 @@ class RingBuffer(Generic[BatchType]):
         if surplus > 0:
             batches[0] = batches[0].tail(batches[0].events - surplus)
         return batches
-
-    def since(self, time: int) -> list[BatchType]:
-        """Return what happened at ``time`` (microseconds since the epoch) or later."""
-        return [batch for batch in self.snapshot() if batch.time >= time]
 
     def after(self, seq: int) -> list[BatchType]:
         """Return the lines numbered above ``seq`` and the events told after line ``seq``."""

@@ -62,13 +62,10 @@ def decode_request(data: bytes) -> Request:
     try:
         for spec in fields_of(kind):
             value = fields.get(spec.name)
-            if value in _ABSENT and (value is None or not spec.required):
-                value = None
-            if value is None or (value == "" and spec.required):
-                if spec.required:
-                    raise BadRequest(request_id, f"{spec.name} is required")
-                continue
-            values[spec.name] = _convert(spec, value, spec.name)
+            if value not in _ABSENT:
+                values[spec.name] = _convert(spec, value, spec.name)
+            elif spec.required:
+                raise BadRequest(request_id, f"{spec.name} is required")
     except _WrongValue as wrong:
         raise BadRequest(request_id, str(wrong)) from None
     return kind(**values)
