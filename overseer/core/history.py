@@ -13,6 +13,9 @@ import attrs
 from overseer.core.retry import PartialRetryPolicy
 from overseer.core.task import RunState
 
+AHEAD = 1_000_000
+"""How many numbers are reserved for the lines of a task; the next ones are when half of them are used."""
+
 
 class HistoryError(Exception):
     """The history cannot be used at all; the text says why."""

@@ -368,7 +368,8 @@ def _prepare(
 ) -> tuple[int, int, tuple[RestorableTask, ...]]:
     store.upgrade(connection, path)
     lost = store.close_lost_runs(connection) if first else 0
-    return store.newest_id(connection), lost, store.read_tasks(connection)
+    tasks = store.take_tasks(connection) if first else ()
+    return store.newest_id(connection), lost, tasks
 
 
 def _read(connection: Any, query: RunQuery, statistics: bool) -> RunPage:

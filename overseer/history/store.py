@@ -16,6 +16,7 @@ import attrs
 import msgspec
 
 from overseer.core.history import (
+    AHEAD,
     Changes,
     Keep,
     RestorableTask,
@@ -165,9 +166,14 @@ def _put(
         )
 
 
-def read_tasks(connection: sqlite3.Connection) -> tuple[RestorableTask, ...]:
-    """Return the tasks that are to be started again, in the order in which they were started."""
-    return tuple(map(_task, connection.execute(_TASKS)))
+def take_tasks(connection: sqlite3.Connection) -> tuple[RestorableTask, ...]:
+    """Return the tasks that are to be started again, in the order in which they were started.
+
+    The numbers of their lines are reserved before the first of them is told. Whoever calls commits.
+    """
+    tasks = tuple(map(_task, connection.execute(_TASKS)))
+    connection.execute("UPDATE overseer_tasks SET last_seq = last_seq + ?", (AHEAD,))
+    return tasks
 
 
 def prune(connection: sqlite3.Connection, keep: Keep, now: int) -> int:

@@ -10,11 +10,8 @@ from typing import Protocol
 
 import attrs
 
-from overseer.core.history import RestorableTask
+from overseer.core.history import AHEAD, RestorableTask
 from overseer.lifecycle.task import Task
-
-AHEAD = 1_000_000
-"""How many numbers are reserved; the next ones are when half of them are used."""
 
 
 class TaskArchive(Protocol):
@@ -66,6 +63,8 @@ class RestorableTasks:
         kept = self._kept.get(task.record.task_id)
         if kept is None or self._archive is None:
             return
+        if self._shutdown and task.given_up:
+            return  # what cannot be ended may print on
         if self._shutdown:
             self._keep(attrs.evolve(kept, last_seq=task.record.last_seq))
         else:

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from overseer.core.history import (
+    AHEAD,
     Changes,
     EventRecord,
     Keep,
@@ -142,7 +143,7 @@ def test_tables_of_the_first_version(tmp_path: Path, monkeypatch: pytest.MonkeyP
         store.write(connection, Changes((run,)), 0)
         connection.commit()
         assert store.upgrade(connection, path) == 1
-        assert store.read_tasks(connection) == ()
+        assert store.take_tasks(connection) == ()
         assert store.read_page(connection, RunQuery(limit=5), statistics=False).runs == (run,)
     with closing(sqlite3.connect(f"{path}.v1")) as copy:
         tables = copy.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
@@ -162,10 +163,20 @@ def test_tasks_to_start_again(database: sqlite3.Connection) -> None:
         for key in (1, 2, 3)
     )
     store.write(database, Changes(runs, tasks={"a": second, "b": first}), 0)
-    assert store.read_tasks(database) == (first, attrs.evolve(second, run=3))
+    assert store.take_tasks(database) == (first, attrs.evolve(second, run=3))
     moved = attrs.evolve(second, last_seq=9)
     store.write(database, Changes(tasks={"a": moved, "b": None, "unknown": None}), 0)
-    assert store.read_tasks(database) == (attrs.evolve(moved, run=3),)
+    assert store.take_tasks(database) == (attrs.evolve(moved, run=3),)
+
+
+def test_numbers_are_reserved_before_a_task_goes_on(database: sqlite3.Connection) -> None:
+    """Who is killed before it could write anything has told none that the next one tells."""
+    task = RestorableTask(
+        task_id="a", epoch="e", created_at=1, at=2, action="a", params={}, last_seq=7
+    )
+    store.write(database, Changes(tasks={"a": task}), 0)
+    assert store.take_tasks(database) == (task,)
+    assert store.take_tasks(database) == (attrs.evolve(task, last_seq=7 + AHEAD),)
 
 
 def test_pruning_goes_in_steps(database: sqlite3.Connection) -> None:

@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 from lifecycle_fakes import EPOCH, World
 
-from overseer.core.history import RestorableTask
+from overseer.core.history import AHEAD, RestorableTask
 from overseer.core.pool import PoolSettings
 from overseer.core.process import Outcome
 from overseer.core.retry import PartialRetryPolicy
-from overseer.lifecycle.restorable import AHEAD
+from overseer.lifecycle.machine import UNKILLABLE_AFTER
 from overseer.lifecycle.restore import restore
 
 RETRY = PartialRetryPolicy(restart_delay=1.0, error_threshold=3)
@@ -125,6 +125,15 @@ def test_a_shutdown_keeps_what_it_ends(world: World, kept: Kept) -> None:
     worker.write(b"3\n")
     worker.end(Outcome(-1, "SIGTERM"))
     assert (kept["a"].last_seq, kept["b"].last_seq) == (3, 0)
+
+
+def test_of_a_task_that_does_not_end_the_reserved_numbers_stay(world: World, kept: Kept) -> None:
+    """It may print until the very end."""
+    worker = world.run("a")
+    world.supervisor.shut_down()
+    world.clock.advance(5.0 + UNKILLABLE_AFTER)
+    worker.write(b"still here\n")
+    assert kept["a"].last_seq == AHEAD
 
 
 def left(task_id: str, **fields: Any) -> RestorableTask:
