@@ -55,7 +55,10 @@ class LogFile:
         """The file that holds the beginning of a line, as it was then."""
 
     def open(self) -> None:
-        """Open the file, private to this user if it is new; raises OSError."""
+        """Open the file, private to this user if it is new.
+
+        :raises OSError: when it cannot be.
+        """
         self.close()
         # Through a symbolic link the file itself is rotated, not the link.
         target = os.path.realpath(self.path)
@@ -75,9 +78,11 @@ class LogFile:
             os.close(descriptor)
 
     def write(self, lines: bytes, start: int) -> int:
-        """Write some of ``lines[start:]`` and return up to where; raises OSError.
+        """Write some of ``lines[start:]`` and return up to where.
 
         A line is never torn: when its beginning went to another file its rest is passed over.
+
+        :raises OSError: when nothing can be written.
         """
         end_of_line = lines.index(b"\n", start) + 1
         size = self._follow()

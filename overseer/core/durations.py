@@ -36,8 +36,8 @@ _FRACTION_DIGITS = 18
 def parse_duration(text: str) -> float:
     """Return the seconds that ``text`` stands for; it may be negative.
 
-    Raises ValueError, saying what was expected, if ``text`` is no Go duration or does not fit
-    64 bits of nanoseconds (about 292 years).
+    :raises ValueError: saying what was expected, when it is no Go duration or does not fit 64 bits of
+        nanoseconds (about 292 years).
     """
     unsigned = text[1:] if text.startswith(("-", "+")) else text
     nanoseconds = 0 if unsigned == "0" else _sum_of_parts(text, unsigned)
@@ -51,7 +51,7 @@ def parse_duration(text: str) -> float:
 def format_duration(seconds: float) -> str:
     """Return ``seconds``, rounded to the nanosecond, as Go's ``Duration.String()`` prints it.
 
-    Raises ValueError if ``seconds`` is not finite or does not fit 64 bits of nanoseconds.
+    :raises ValueError: when they are not finite or do not fit 64 bits of nanoseconds.
     """
     # The shortest text of a float, not its exact binary value, is what was meant: 0.1 is 100ms.
     exact = Decimal(repr(float(seconds)))

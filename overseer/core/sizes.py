@@ -32,8 +32,8 @@ _SIZE = re.compile(r"(?P<whole>[0-9]{1,19})(?:\.(?P<fraction>[0-9]{1,19}))? ?(?P
 def parse_size(text: str) -> int:
     """Return the bytes that ``text`` stands for.
 
-    Raises ValueError, saying what was expected, if ``text`` is no size, is not a whole number of
-    bytes or does not fit 63 bits.
+    :raises ValueError: saying what was expected, when it is no size, no whole number of bytes, or does not fit
+        63 bits.
     """
     size = _SIZE.fullmatch(text)
     if size is None or size["unit"] not in _BYTES:
@@ -53,7 +53,7 @@ def parse_size(text: str) -> int:
 def format_size(size: int) -> str:
     """Return ``size`` bytes in the largest binary unit that divides it, such as ``256KiB``.
 
-    Raises ValueError if ``size`` is negative.
+    :raises ValueError: when there are less than none.
     """
     if size < 0:
         raise ValueError(f"a size cannot be negative: {size}")

@@ -156,7 +156,7 @@ class Document:
 def load_yaml(text: str, file_name: str) -> Document:
     """Return the one document in ``text``; without any content its value is ``None``.
 
-    Raises YamlError with the problems found. A syntax error ends the search, other problems do not.
+    :raises YamlError: with the problems found. A syntax error ends the search, other problems do not.
     """
     return _Builder(text, file_name).document()
 

@@ -204,7 +204,7 @@ class Key:
 class Group(Kind):
     """A mapping with a fixed set of keys; anything else in it is a problem.
 
-    ``make`` builds the value from the keys of this version; ``check`` looks at what no single key
+    ``make`` builds the value from all keys that are not dead; ``check`` looks at what no single key
     shows. A ``sparse`` group has no defaults: it holds what is written and nothing else.
     """
 

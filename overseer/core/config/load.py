@@ -48,7 +48,8 @@ def load_config(
 
     ``file_name`` is how problems call the file. ``check_action`` tells what a driver finds wrong with
     an action, so that it is told together with the rest. ``read_file`` returns the text of a ``token_file``.
-    Raises ConfigError with everything that is wrong.
+
+    :raises ConfigError: with everything that is wrong.
     """
     try:
         document = load_yaml(text, file_name)
@@ -60,7 +61,7 @@ def load_config(
 def default_config(environment: Mapping[str, str] = _NO_VARIABLES) -> Config:
     """Return the configuration without any file: no actions, and a warning that says so.
 
-    Raises ConfigError if a variable of ``environment`` cannot be used.
+    :raises ConfigError: when a variable of ``environment`` cannot be used.
     """
     config = _read(Section(load_yaml("", "")), environment, _check_nothing, _read_no_file)
     warning = Problem("", (), "no configuration file: the defaults hold, there are no actions")

@@ -1,6 +1,6 @@
 """The configuration as plain values, checked and with its defaults filled in.
 
-Durations are seconds, sizes are bytes. Nothing here appears before the version that acts on it.
+Durations are seconds, sizes are bytes.
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
 """The JSON Schema (2020-12) of a configuration file, made from the tables of keys: for editors and checks.
 
 It says less than load.py: where two keys disagree, or whether a template compiles, no schema can tell.
-Keys that this version knows only by name are ``deprecated``, as nobody gains by writing them.
+Keys of v2 that have no effect any more are ``deprecated``.
 """
 
 from collections.abc import Mapping

@@ -1,6 +1,6 @@
 """The table of every key outside of the drivers: its kind, its default, and what it means.
 
-This is the one source of truth: validation runs from it, and so may a schema or a page of the manual.
+This is the one source of truth: reading, the JSON Schema and the tables of ``docs/`` are made from it.
 """
 
 from collections.abc import Mapping

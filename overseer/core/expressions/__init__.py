@@ -83,10 +83,16 @@ class Condition:
 
 
 def compile_validation(source: str) -> Validation:
-    """Read an expression over ``value``; raises :class:`ExpressionError`."""
+    """Return the expression over ``value`` in ``source``.
+
+    :raises ExpressionError: when it is none.
+    """
     return Validation(source)
 
 
 def compile_condition(source: str, stream: Stream) -> Condition:
-    """Read an expression over the ``output`` of one stream; raises :class:`ExpressionError`."""
+    """Return the expression over the ``output`` of one stream in ``source``.
+
+    :raises ExpressionError: when it is none.
+    """
     return Condition(source, stream)

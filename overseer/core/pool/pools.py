@@ -171,7 +171,10 @@ class Pools:
             slots.leaving(task_id)
 
     def withdraw(self, task_id: str) -> Ticket:
-        """Let a task wait no more; raises KeyError if it does not wait."""
+        """Let a task wait no more.
+
+        :raises KeyError: when it does not wait.
+        """
         ticket = self._waiting[task_id]
         self._leave(ticket)
         return ticket

@@ -52,7 +52,10 @@ class Template:
         return f"Template({self.source!r})"
 
     def render(self, params: Mapping[str, str]) -> str:
-        """The text for ``params``; raises :class:`TemplateRuntimeError`."""
+        """Return the text for ``params``.
+
+        :raises TemplateRuntimeError: when it makes no sense for these.
+        """
         if self._plain is None:
             return self._render(dict(params))
         return "".join(
@@ -61,7 +64,10 @@ class Template:
 
 
 def compile_template(source: str) -> Template:
-    """Read ``source``; raises :class:`TemplateSyntaxError`."""
+    """Return the template in ``source``.
+
+    :raises TemplateSyntaxError: when it is none.
+    """
     return Template(source)
 
 
