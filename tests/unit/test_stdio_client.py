@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from test_session import NOON, Daemon
+from session_fakes import Daemon
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
@@ -14,7 +14,6 @@ from overseer.protocol.outbox import SendBudget
 from overseer.session import BACKLOG_SIZE
 from overseer.stdio import CLOSE_TIMEOUT, StdioClient
 
-assert NOON  # the fakes of the sessions are used here, too
 MESSAGE_SIZE = 4096
 SEND_BUFFER = 8 * 1024 * 1024
 
@@ -85,7 +84,7 @@ def test_a_request_is_a_line_and_so_is_an_answer(stdio: Stdio) -> None:
 def test_whoever_holds_stdin_is_an_admin_and_gets_events(stdio: Stdio) -> None:
     """A task may be started, and every event of it is a line."""
     stdio.type(START)
-    stdio.daemon.worker.events.spawned(7)
+    stdio.daemon.worker.spawn(7)
     stdio.daemon.output("one", "ü\u2028")
     stdio.daemon.exit(3)
     messages = stdio.read()
@@ -157,7 +156,7 @@ def test_a_client_that_never_reads_is_cut_off(stdio: Stdio) -> None:
 def test_when_nobody_reads_stdout_any_more_the_client_is_gone(stdio: Stdio) -> None:
     """``overseer | head -1``: its subscriptions end, and nothing more is written."""
     stdio.type(START)
-    stdio.daemon.worker.events.spawned(7)
+    stdio.daemon.worker.spawn(7)
     stdio.read()
     stdio.client.writeConnectionLost()
     assert stdio.all_asked.called

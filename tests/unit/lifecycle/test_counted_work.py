@@ -3,6 +3,7 @@
 Nothing is done per line that can be done per read, and per subscriber one thing: to hand over ready bytes.
 """
 
+import gc
 import sys
 import tracemalloc
 from collections.abc import Callable
@@ -28,11 +29,13 @@ def calls(work: Callable[[], object]) -> int:
         count += event == "call"
 
     before = sys.getprofile()
+    gc.disable()  # or what other tests have left might be finalized, and counted
     sys.setprofile(count_call)
     try:
         work()
     finally:
         sys.setprofile(before)
+        gc.enable()
     return count
 
 
