@@ -17,17 +17,17 @@ def script(command: click.Command, shell: str) -> str:
     return kind(command, {}, "overseer", "_OVERSEER_COMPLETE").source()
 
 
-def action_names(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[Any]:
+def action_names(context: click.Context, _param: click.Parameter, incomplete: str) -> list[Any]:
     """Return the actions that begin so."""
-    return _names(ctx, "actions", incomplete)
+    return _names(context, "actions", incomplete)
 
 
-def task_ids(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[Any]:
+def task_ids(context: click.Context, _param: click.Parameter, incomplete: str) -> list[Any]:
     """Return the tasks that begin so."""
-    return _names(ctx, "tasks", incomplete)
+    return _names(context, "tasks", incomplete)
 
 
-def _names(ctx: click.Context, kind: str, incomplete: str) -> list[Any]:
+def _names(context: click.Context, kind: str, incomplete: str) -> list[Any]:
     from overseer.cli.conversation import converse  # noqa: PLC0415  # the script itself needs none
 
     found: list[CompletionItem] = []
@@ -41,8 +41,8 @@ def _names(ctx: click.Context, kind: str, incomplete: str) -> list[Any]:
             CompletionItem(name, help=text) for name, text in known if name.startswith(incomplete)
         )
 
-    url = ctx.params.get("url") or os.environ.get("OVERSEER_URL") or DEFAULT_URL
-    token = ctx.params.get("token") or os.environ.get("OVERSEER_TOKEN")
+    url = context.params.get("url") or os.environ.get("OVERSEER_URL") or DEFAULT_URL
+    token = context.params.get("token") or os.environ.get("OVERSEER_TOKEN")
     try:
         converse(url, token, ask)
     except CommandError:

@@ -18,8 +18,8 @@ import socket
 import threading
 from collections.abc import Callable, Sequence
 
-#: From <linux/close_range.h>.
 _UNSHARE = 0x2
+"""From <linux/close_range.h>."""
 _FIRST, _LAST = 3, 0xFFFF_FFFF
 _MOST_SENT = 8
 

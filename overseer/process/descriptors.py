@@ -11,12 +11,12 @@ import sys
 
 import attrs
 
-#: Descriptors of one running task: its stdout, its stderr and its pidfd.
 DESCRIPTORS_PER_TASK = 3
+"""Descriptors of one running task: its stdout, its stderr and its pidfd."""
 
-#: Kept back from the estimate: listening sockets, database, logs, and what one spawn holds for a
-#: moment.
 RESERVED_DESCRIPTORS = 64
+"""Kept back from the estimate: listening sockets, database, logs, and what one spawn holds for a
+moment."""
 
 
 @attrs.frozen

@@ -2,8 +2,6 @@
 
 from collections.abc import Mapping
 
-#: Addressed to the daemon alone: sd_notify(3), sd_listen_fds(3), sd_watchdog_enabled(3). A child
-#: that sees them would report the daemon ready, or take descriptors it was never given.
 PRIVATE_VARIABLES = frozenset(
     {
         "LISTEN_FDNAMES",
@@ -14,6 +12,8 @@ PRIVATE_VARIABLES = frozenset(
         "WATCHDOG_USEC",
     }
 )
+"""Addressed to the daemon alone: sd_notify(3), sd_listen_fds(3), sd_watchdog_enabled(3). A child
+that sees them would report the daemon ready, or take descriptors it was never given."""
 
 
 def child_environment(

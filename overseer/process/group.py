@@ -21,16 +21,16 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from overseer.process.escaped import Escaped
 from overseer.process.proc import PROC, Process, all_processes, look_at
 
-#: Between SIGTERM and SIGKILL for what a main process leaves behind, in seconds.
 LEFTOVER_GRACE = 1.0
+"""Between SIGTERM and SIGKILL for what a main process leaves behind, in seconds."""
 
-#: Seconds between two looks at a group that has lost its leader: doubled each time, up to the
-#: second number; up to the third once SIGKILL was sent, when only sleepers in the kernel can be left.
 FIRST_LOOK, SLOWEST_LOOK, SLOWEST_LOOK_AFTER_KILL = 0.01, 0.1, 1.0
+"""Seconds between two looks at a group that has lost its leader: doubled each time, up to the
+second number; up to the third once SIGKILL was sent, when only sleepers in the kernel can be left."""
 
-#: From this interval on a look asks whether only zombies are left: those that init is slow to reap, or
-#: never reaps, as in a container whose first process is no init. It costs a walk through all of /proc.
 ZOMBIE_LOOK = 0.08
+"""From this interval on a look asks whether only zombies are left: those that init is slow to reap, or
+never reaps, as in a container whose first process is no init. It costs a walk through all of /proc."""
 
 
 class ProcessGroup:

@@ -14,10 +14,10 @@ from overseer.core.sizes import format_size
 from overseer.core.worker import WorkerError
 from overseer.process.streams import end_of_file_character
 
-#: The most bytes that may wait for a child to read them. One write alone may be longer.
 BUFFER_SIZE = 1024 * 1024
-#: What every write that waits counts besides its bytes, for what is remembered of it.
+"""The most bytes that may wait for a child to read them. One write alone may be longer."""
 WRITE_SIZE = 256
+"""What every write that waits counts besides its bytes, for what is remembered of it."""
 
 _CLOSED = "input: the process reads its stdin no more"
 _ENDED = "input: its end was told before"

@@ -8,11 +8,11 @@ from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-#: The most bytes of one read: what a pipe holds by default, pipe(7).
 READ_SIZE = 64 * 1024
+"""The most bytes of one read: what a pipe holds by default, pipe(7)."""
 
-#: The most bytes of the last read before a pipe is closed that somebody still writes to.
 FINAL_READ_SIZE = 1024 * 1024
+"""The most bytes of the last read before a pipe is closed that somebody still writes to."""
 
 
 @implementer(IReadDescriptor)

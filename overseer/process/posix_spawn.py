@@ -17,10 +17,10 @@ from overseer.process.apart import ThreadApart
 
 # From <spawn.h>, the same in every C library for Linux.
 _SETSIGDEF, _SETSIGMASK, _SETSID = 0x04, 0x08, 0x80
-#: What Python ignores and no child should.
 _RESTORED = (signal.SIGPIPE, signal.SIGXFSZ)
-#: More than any of the opaque structures of <spawn.h> and <signal.h> has, in bytes.
+"""What Python ignores and no child should."""
 _ROOM = 1024
+"""More than any of the opaque structures of <spawn.h> and <signal.h> has, in bytes."""
 _LAST_STANDARD = 2
 
 

@@ -31,12 +31,12 @@ from overseer.process.command import Command, Identity, command_for, failure_rea
 from overseer.process.escaped import Orphans
 from overseer.process.streams import Streams, open_streams, take_terminal
 
-#: How long :meth:`ProcessSpawner.close` waits for slow execs, in seconds.
 CLOSE_TIMEOUT = 1.0
-#: How many execs may be under way.
+"""How long :meth:`ProcessSpawner.close` waits for slow execs, in seconds."""
 THREADS = 2
-#: So many are worth two more threads, each with few of its own: below, changing between threads costs more.
+"""How many execs may be under way."""
 MANY_DESCRIPTORS = 1_000
+"""So many are worth two more threads, each with few of its own: below, changing between threads costs more."""
 
 
 class IProcessReactor(IReactorFDSet, IReactorFromThreads, IReactorTime):

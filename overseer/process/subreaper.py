@@ -35,11 +35,11 @@ from twisted.logger import Logger
 from overseer.process.proc import all_pids, children_of
 from overseer.process.spawn import IProcessReactor, ProcessSpawner
 
-#: From <linux/prctl.h>.
 PR_SET_CHILD_SUBREAPER = 36
+"""From <linux/prctl.h>."""
 
-#: Seconds between the first sight of a zombie and its reaping, and the least between two sweeps.
 SWEEP_INTERVAL = 1.0
+"""Seconds between the first sight of a zombie and its reaping, and the least between two sweeps."""
 
 _LOOK_ONLY = os.WEXITED | os.WNOHANG | os.WNOWAIT
 
