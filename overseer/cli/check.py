@@ -8,6 +8,7 @@ from overseer.core.config import Config, ConfigError
 from overseer.core.config.migration import GENERAL_DIFFERENCES, differences
 from overseer.core.listen import parse_listen, reaches_beyond_loopback
 from overseer.core.yaml_source import Problem, YamlError, load_yaml
+from overseer.drivers.registry import installed_drivers
 from overseer.program import DEFAULT_CONFIG, ConfigFileError, read_config
 
 
@@ -36,7 +37,8 @@ def _read(path: str | None) -> tuple[Config | None, Sequence[object], Sequence[o
         return None, error.problems, error.warnings
     except ConfigFileError as error:
         return None, (error,), ()
-    return config, (), (*config.warnings, *_open_listeners(config))
+    of_drivers = installed_drivers().warnings(config.actions.values())
+    return config, (), (*config.warnings, *of_drivers, *_open_listeners(config))
 
 
 def _open_listeners(config: Config) -> Iterator[Problem]:

@@ -28,6 +28,7 @@ from overseer.core.listen import (
     parse_listen,
     reaches_beyond_loopback,
 )
+from overseer.drivers.registry import installed_drivers
 from overseer.process.descriptors import DescriptorLimit
 from overseer.program import ConfigFileError, find_config, read_config
 
@@ -92,7 +93,8 @@ def _configuration(path: str | None) -> tuple[Config, list[Finding]]:
     if name is None:
         text, advice = "there is none, so there are no actions", "write one with `overseer init`"
         return config, [Finding("warn", "configuration", text, advice)]
-    warnings = [Finding("warn", "configuration", str(warning)) for warning in config.warnings]
+    told = (*config.warnings, *installed_drivers().warnings(config.actions.values()))
+    warnings = [Finding("warn", "configuration", str(warning)) for warning in told]
     count = len(config.actions)
     return config, [Finding("ok", "configuration", f"{name}, {count} actions"), *warnings]
 

@@ -4,7 +4,7 @@ A distribution says by an entry point of the group ``overseer.drivers`` which mo
 registers its factories. One that cannot be imported hurts nobody but the actions that need it.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from importlib.metadata import entry_points
 
@@ -56,6 +56,12 @@ class Drivers:
         except ValidationError as error:
             return (action.config.parent.problem(("autostart",), str(error)),)
         return ()
+
+    def warnings(self, actions: Iterable[ActionConfig]) -> Iterator[object]:
+        """Tell what the operator should know of configured actions that were checked."""
+        for action in actions:
+            config = self._config(action)
+            yield from (*config.warnings, *self._handler(action, config).warnings)
 
     def create_actions(
         self, actions: Mapping[str, ActionConfig], services: DriverServices

@@ -82,6 +82,26 @@ def test_a_good_file(tmp_path: Path) -> None:
     assert check(tmp_path, "-config", "config.yaml", "check") == expected
 
 
+def test_drivers_warn_too(tmp_path: Path) -> None:
+    """As the daemon does when it starts."""
+    (tmp_path / "config.yaml").write_text(
+        "listen: '127.0.0.1:0'\n"
+        "actions:\n"
+        "  say:\n"
+        "    type: exec\n"
+        "    config: {entrypoint: echo, command: ['[[.massage]]'], parameters: {message: {}}}\n"
+    )
+    status, lines, _ = check(tmp_path, "check")
+    assert (status, lines) == (
+        0,
+        [
+            "warning: config.yaml:5: actions.say.config.command[0]: there is no parameter"
+            ' "massage", did you mean "message"?',
+            "config.yaml: ok, 1 action",
+        ],
+    )
+
+
 def test_the_variable_names_the_file(tmp_path: Path) -> None:
     """``OVERSEER_CONFIG`` goes before ``--config``, as for the daemon."""
     (tmp_path / "good.yaml").write_text("listen: '127.0.0.1:0'\nactions: {}\n")

@@ -18,6 +18,7 @@ from overseer.core.config.kinds import (
     Scalar,
     Schema,
     UnfitError,
+    did_you_mean,
 )
 from overseer.core.config.scalars import (
     BOOL,
@@ -145,9 +146,25 @@ def _check_program(section: Section, values: Mapping[str, Any], report: Report) 
         )
 
 
+def _warn_of_names(section: Section, values: Mapping[str, Any], report: Report) -> None:
+    """Tell of names in templates that no parameter has: in Go's templates they render to nothing."""
+    places = [
+        *((("command", number), text) for number, text in enumerate(values["command"])),
+        *((("env", name), text) for name, text in (values["env"] or {}).items()),
+        (("cwd",), values["cwd"]),
+    ]
+    parameters = values["parameters"] or {}
+    for path, text in places:
+        names = compile_template(text).names if text is not None else ()
+        for name in sorted(set(names) - set(parameters)):
+            question = did_you_mean(name, parameters) or "it is empty unless a start gives it"
+            report.warn(section.at(*path), f'there is no parameter "{name}", {question}')
+
+
 def _check(section: Section, values: Mapping[str, Any], report: Report) -> None:
     _check_spellings(section, values, report)
     _check_program(section, values, report)
+    _warn_of_names(section, values, report)
 
 
 def _account(section: Section) -> str | int:

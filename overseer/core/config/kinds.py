@@ -6,7 +6,7 @@ what may be configured. Reading never stops at the first problem: it notes it in
 
 import difflib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, ClassVar
 
 import attrs
@@ -205,7 +205,8 @@ class Group(Kind):
     """A mapping with a fixed set of keys; anything else in it is a problem.
 
     ``make`` builds the value from all keys that are not dead; ``check`` looks at what no single key
-    shows. A ``sparse`` group has no defaults: it holds what is written and nothing else.
+    shows. A ``sparse`` group has no defaults: it holds what is written and nothing else. ``unknown`` is said of
+    a key that is like none of them.
     """
 
     reads_null: ClassVar[bool] = True
@@ -214,6 +215,7 @@ class Group(Kind):
     make: Callable[..., Any] = dict
     check: Callable[[Section, Mapping[str, Any], Report], None] | None = None
     sparse: bool = False
+    unknown: str = "unknown key"
 
     def read(self, section: Section, report: Report) -> Any:
         """Return what ``make`` builds."""
@@ -224,7 +226,10 @@ class Group(Kind):
         values: dict[str, Any] = {}
         for name in section.names:
             if name not in known:
-                report.refuse(section.at(name), _unknown(name, self.keys))
+                likely = [key.name for key in self.keys if not key.dead]
+                question = did_you_mean(name, likely)
+                what = f"unknown key, {question}" if question else self.unknown
+                report.refuse(section.at(name), what)
                 continue
             value = known[name].read(section.at(name), report)
             if value is not None or not self.sparse:
@@ -271,7 +276,7 @@ def _or_null(schema: Schema) -> Schema:
     return {"anyOf": [*schema["anyOf"], {"type": "null"}]}
 
 
-def _unknown(name: str, keys: tuple[Key, ...]) -> str:
-    names = [key.name for key in keys if not key.dead]
-    close = difflib.get_close_matches(name, names, n=1)
-    return f'unknown key, did you mean "{close[0]}"?' if close else "unknown key"
+def did_you_mean(name: str, known: Collection[str]) -> str:
+    """Return the question after the name that is most like ``name``; nothing where none is like it."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f'did you mean "{close[0]}"?' if close else ""

@@ -148,6 +148,7 @@ LOG_ROTATE = Group(
 
 ACTION = Group(
     check=_check_action,
+    unknown="unknown key; what the driver reads stands below config",
     keys=(
         Key("type", NAME, required=True, description="the driver"),
         Key("description", TEXT, default="", description="shown by `describe`"),

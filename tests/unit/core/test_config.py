@@ -700,6 +700,32 @@ def test_one_problem_of_exec(text, problem):
     assert exec_problems(text) == [problem]
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("command: ['[[.message]]', '{{.Site}}', plain], cwd: '/[[.message]]'", []),
+        ("command: [a, '[[.massage]]']",
+         ['command[1]: there is no parameter "massage", did you mean "message"?']),
+        ("env: {A: '[[.zebra]]'}, cwd: '/[[if .message]]x[[else]][[.x]][[end]]'",
+         ['env.A: there is no parameter "zebra", it is empty unless a start gives it',
+          'cwd: there is no parameter "x", it is empty unless a start gives it']),
+    ],
+)  # fmt: skip
+def test_a_name_that_no_parameter_has_is_warned_of(text, expected):
+    """It is no error: a start may give what the configuration does not know."""
+    section = action(f"config: {{entrypoint: p, parameters: {{message: {{}}}}, {text}}}").config
+    _, found = read_keys(EXEC, section)
+    prefix = "config.yaml:1: actions.x.config."
+    assert [str(one).removeprefix(prefix) for one in found] == expected
+
+
+def test_what_a_driver_reads_stands_below_config():
+    text = "actions:\n  x:\n    type: exec\n    entrypoint: p\n"
+    assert problems(text)[0] == (
+        "config.yaml:4: actions.x.entrypoint: unknown key; what the driver reads stands below config"
+    )
+
+
 def test_an_action_without_a_config_lacks_an_entrypoint():
     section = load("actions:\n  x:\n    type: exec\n").actions["x"].config
     with pytest.raises(ConfigError) as error:
