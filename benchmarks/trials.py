@@ -11,6 +11,7 @@ from statistics import median
 from time import perf_counter
 
 from benchmarks.clients import ClientError, Connection, count_until_exited, verify
+from benchmarks.command import overseer_run
 from benchmarks.contenders import DRIVERS, FILTERS, LINE, Contender
 from benchmarks.figures import Figure, Outcome, percentile
 from benchmarks.loads import answers, burst, firehoses, new_task, spawn, ticks, wait_for
@@ -423,6 +424,7 @@ TRIALS = {
     "stalled": Trial("a stalled subscriber beside a healthy one", stalled),
     "stalled100": Trial("fan-out to 1,000, of whom 100 do not read", stalled_hundred),
     "lone": Trial("a lone reader of a firehose", lone),
+    "run": Trial("`overseer run` into a file", overseer_run),
     "latency": Trial("from the print of a line to its arrival", latency, ("overseer", "yardstick")),
     "beside": Trial("beside three firehoses", latency_beside_firehoses),
     "started": Trial("from `start` to `started`", start_latency, ("overseer", "yardstick")),
