@@ -24,6 +24,7 @@ from twisted.python.failure import Failure
 
 from overseer._version import __version__
 from overseer.core.config import Config, ConfigError, default_config, load_config
+from overseer.core.counted import counted
 from overseer.core.listen import StdioAddress, parse_listen
 from overseer.drivers.registry import installed_drivers
 from overseer.listeners import ListenError
@@ -138,8 +139,9 @@ class Program(Service):
         super().stopService()
         self._stopping = True
         count = self._overseer.supervisor.alive
-        self._log.info("shutting down: {count} tasks to end", count=count)
-        self._notifier.stopping(f"shutting down: {count} tasks to end")
+        told = f"shutting down: {counted(count, 'task')} to end"
+        self._log.info("{told}", told=told)
+        self._notifier.stopping(told)
         return self._overseer.stopService().addCallback(self._stopped)
 
     def _announce(self) -> None:
@@ -148,10 +150,10 @@ class Program(Service):
         gc.collect()
         gc.freeze()
         self._log.info(
-            "overseer {version}: {actions} actions; at most about {tasks} tasks at a time"
+            "overseer {version}: {actions}; at most about {tasks} tasks at a time"
             " ({descriptors} file descriptors)",
             version=__version__,
-            actions=len(self._overseer.supervisor.actions),
+            actions=counted(len(self._overseer.supervisor.actions), "action"),
             tasks=self._limit.tasks,
             descriptors=self._limit.after,
         )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from overseer.core.config import Config, ConfigError
 from overseer.core.config.migration import GENERAL_DIFFERENCES, differences
+from overseer.core.counted import counted
 from overseer.core.listen import parse_listen, reaches_beyond_loopback
 from overseer.core.yaml_source import Problem, YamlError, load_yaml
 from overseer.drivers.registry import installed_drivers
@@ -23,9 +24,9 @@ def check(config_path: str | None, *, from_v2: bool) -> int:
     if from_v2:
         _print_differences(name)
     if config is None:
-        print(f"{name}: {_count(len(problems), 'problem')}")
+        print(f"{name}: {counted(len(problems), 'problem')}")
         return 1
-    print(f"{name}: ok, {_count(len(config.actions), 'action')}")
+    print(f"{name}: ok, {counted(len(config.actions), 'action')}")
     return 0
 
 
@@ -64,7 +65,3 @@ def _print_differences(name: str) -> None:
     for text in GENERAL_DIFFERENCES:
         print(f"- {text}")
     print()
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

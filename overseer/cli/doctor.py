@@ -22,6 +22,7 @@ import click
 from overseer.cli.terminal import styled
 from overseer.core.config import Config, ConfigError, default_config, read_keys
 from overseer.core.config.exec_driver import EXEC, ExecConfig
+from overseer.core.counted import counted
 from overseer.core.listen import (
     TcpAddress,
     UnixAddress,
@@ -95,8 +96,8 @@ def _configuration(path: str | None) -> tuple[Config, list[Finding]]:
         return config, [Finding("warn", "configuration", text, advice)]
     told = (*config.warnings, *installed_drivers().warnings(config.actions.values()))
     warnings = [Finding("warn", "configuration", str(warning)) for warning in told]
-    count = len(config.actions)
-    return config, [Finding("ok", "configuration", f"{name}, {count} actions"), *warnings]
+    count = counted(len(config.actions), "action")
+    return config, [Finding("ok", "configuration", f"{name}, {count}"), *warnings]
 
 
 def _permissions(config: Config, name: str | None) -> Iterator[Finding]:
