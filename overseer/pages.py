@@ -1,4 +1,4 @@
-"""What the plain HTTP paths tell of a running daemon: the history, the metrics, and what cannot be written."""
+"""What the plain HTTP paths tell: documents, the history, the metrics, and how the daemon is."""
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from overseer.lifecycle.supervisor import Supervisor
 from overseer.protocol.codec import BadRequest, decode_query, encode_message
 from overseer.protocol.messages import History
 from overseer.web import routes
-from overseer.web.root import Admit, Answer, Root, json_answer, make_root
+from overseer.web.root import Answer, Page, Question, json_answer
 from overseer.websocket import ClientFactory
 
 if TYPE_CHECKING:
@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 
 class Pages:
-    """Answers from the parts of a daemon, of which there may be no history and no event log."""
+    """Answers from the parts of a daemon, of which there may be no history and no event log.
+
+    ``ready`` tells whether clients may count on it now.
+    """
 
     _log = Logger()
 
@@ -35,35 +38,31 @@ class Pages:
         *,
         history: "HistoryRecorder | None",
         event_log: "EventLog | None",
+        ready: Callable[[], bool],
     ) -> None:
         self._reactor = reactor
         self._supervisor = supervisor
         self._clients = clients
-        self._documents = documents
         self._history = history
         self._event_log = event_log
+        self._ready = ready
+        self.by_route: Mapping[routes.Route, Page] = {
+            **{route: _document(route, body) for route, body in documents.by_route.items()},
+            routes.HISTORY: self._look_up_history,
+            routes.METRICS: self._tell_metrics,
+            routes.HEALTH: lambda _: json_answer(200, {"status": "ok"}),
+            routes.READY: self._tell_readiness,
+        }
         self._exposition: Exposition | None = None
         self._reactor_lag: ReactorLag | None = None
-
-    def root(self, *, ready: Callable[[], bool], admit: Admit) -> Root:
-        """Return what serves all of this, and the WebSocket, to those whom ``admit`` lets in."""
-        return make_root(
-            websocket_factory=self._clients,
-            documents=self._documents.by_route,
-            metrics=self._tell_metrics,
-            look_ups={routes.HISTORY: self._look_up_history},
-            ready=ready,
-            failing=self._failing,
-            admit=admit,
-        )
 
     def close(self) -> None:
         """Measure nothing any more."""
         if self._reactor_lag is not None:
             self._reactor_lag.stop()
 
-    def _look_up_history(self, query: Mapping[str, str]) -> Deferred[Answer]:
-        return Deferred.fromCoroutine(self._answer_from_history(query))
+    def _look_up_history(self, question: Question) -> Deferred[Answer]:
+        return Deferred.fromCoroutine(self._answer_from_history(question.query))
 
     async def _answer_from_history(self, query: Mapping[str, str]) -> Answer:
         if self._history is None:
@@ -81,10 +80,10 @@ class Pages:
             return json_answer(503, {"error": "the history cannot be read now"})
         return Answer(200, encode_message(views.history("", page)))
 
-    def _tell_metrics(self, accept: str) -> Answer:
+    def _tell_metrics(self, question: Question) -> Answer:
         if self._exposition is None:
             self._exposition = self._first_exposition()
-        content_type, body = self._exposition.render(accept)
+        content_type, body = self._exposition.render(question.accept)
         return Answer(200, body, content_type)
 
     def _first_exposition(self) -> "Exposition":
@@ -102,7 +101,14 @@ class Pages:
             )
         )
 
-    def _failing(self) -> list[str]:
-        """Return what cannot be written now: no reason to send clients elsewhere, tasks go on."""
+    def _tell_readiness(self, _question: Question) -> Answer:
+        if not self._ready():
+            return json_answer(503, {"status": "not ready"})
+        # What cannot be written now is no reason to send clients elsewhere: tasks go on.
         parts = {"history": self._history, "event log": self._event_log}
-        return [name for name, part in parts.items() if part is not None and part.failing]
+        failing = [name for name, part in parts.items() if part is not None and part.failing]
+        return json_answer(200, {"status": "ok", **({"failing": failing} if failing else {})})
+
+
+def _document(route: routes.Route, body: Callable[[], bytes]) -> Page:
+    return lambda _: Answer(200, body(), route.content_type)

@@ -52,7 +52,7 @@ from overseer.process import ControlGroups, ProcessSpawner, ProcessWorker, end_s
 from overseer.services import Services
 from overseer.stdio import StdioClient
 from overseer.web.mounted import Mounted
-from overseer.web.root import make_site
+from overseer.web.root import Root, make_site
 from overseer.websocket import ClientFactory, ClientLimits
 
 if TYPE_CHECKING:
@@ -162,10 +162,9 @@ class OverseerService(Requests, Service):
             documents,
             history=self._history,
             event_log=self._event_log,
+            ready=lambda: self._serving and bool(self.running),
         )
-        self._root = self._pages.root(
-            ready=lambda: self._serving and bool(self.running), admit=self._admit
-        )
+        self._root = Root(self._clients, self._pages.by_route, admit=self._admit)
         self._own_networks = OwnNetworks(reactor)
         self._access = self._access_rules(config)
         self._ports: Sequence[IListeningPort] = ()

@@ -8,7 +8,7 @@ rules are asked, and everything that is refused is answered in JSON.
 # mypy: allow-untyped-calls
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 import attrs
@@ -24,7 +24,7 @@ from twisted.web.server import NOT_DONE_YET, Request, Site
 from overseer.core.access import Refusal, RequestHead
 from overseer.core.tokens import Identity
 from overseer.web.connection import Connection, Connections
-from overseer.web.routes import HEALTH, METRICS, READY, WEBSOCKET, Route
+from overseer.web.routes import WEBSOCKET, Route
 
 IDLE_TIMEOUT = 60
 """Seconds for which an idle connection is kept open between two requests."""
@@ -51,19 +51,21 @@ def json_answer(status: int, value: Mapping[str, object]) -> Answer:
     return Answer(status, json.dumps(value).encode())
 
 
-LookUp: TypeAlias = Callable[[Mapping[str, str]], Deferred[Answer]]
-"""Answers, later, a request with what its query says; never fails."""
+@attrs.frozen
+class Question:
+    """What a request says besides its path: the ``query`` that its route knows, and what it will ``accept``."""
+
+    query: Mapping[str, str]
+    accept: str
 
 
-Negotiate: TypeAlias = Callable[[str], Answer]
-"""Answers a request in the format that its header ``Accept`` asks for."""
+Page: TypeAlias = Callable[[Question], Answer | Deferred[Answer]]
+"""Answers GET and HEAD of one path, at once or later; a Deferred of it never fails."""
 
 
 class Root(Resource):
     """Asks the access rules, then answers by the request's exact path.
 
-    ``routes`` maps a route to what computes its answer, at once, for GET and HEAD, ``negotiated`` one to
-    what also looks at ``Accept``, ``look_ups`` one to what finds the answer out, which may take a while.
     ``admit`` is asked for every request, so that the rules may change.
     """
 
@@ -71,19 +73,15 @@ class Root(Resource):
 
     def __init__(
         self,
-        *,
         websocket_factory: WebSocketServerFactory,
-        routes: Mapping[Route, Callable[[], Answer]],
-        negotiated: Mapping[Route, Negotiate],
-        look_ups: Mapping[Route, LookUp],
+        pages: Mapping[Route, Page],
+        *,
         admit: Admit,
     ) -> None:
         super().__init__()
-        self._look_ups = {route.path: (route, look_up) for route, look_up in look_ups.items()}
         self._websocket = WebSocketResource(websocket_factory)
-        self._answers = {route.path: answer for route, answer in routes.items()}
-        self._negotiated = {route.path: answer for route, answer in negotiated.items()}
-        self._known = {WEBSOCKET.path, *self._answers, *self._negotiated, *self._look_ups}
+        self._pages = {route.path: (route, page) for route, page in pages.items()}
+        self._paths = sorted({WEBSOCKET.path, *self._pages})
         self._ask_rules = admit
 
     def render(self, request: "SiteRequest") -> int:
@@ -104,20 +102,16 @@ class Root(Resource):
             request.answer(answer, close=True)
             return NOT_DONE_YET
         path = request.path.decode("latin-1")
-        if path not in self._known:
-            missing = {"error": "not found", "path": path, "paths": sorted(self._known)}
+        if path not in self._paths:
+            missing = {"error": "not found", "path": path, "paths": self._paths}
             request.answer(json_answer(404, missing))
         elif request.method not in {b"GET", b"HEAD"}:
             request.setHeader("Allow", "GET, HEAD")
             request.answer(json_answer(405, {"error": "method not allowed"}))
         elif path == WEBSOCKET.path:
             self._upgrade(request, admission)
-        elif path in self._look_ups:
-            self._look_up(request, *self._look_ups[path])
-        elif path in self._negotiated:
-            request.answer(self._negotiated[path](",".join(_header(request, "Accept"))))
         else:
-            request.answer(self._answers[path]())
+            self._ask_page(request, *self._pages[path])
         return NOT_DONE_YET
 
     def _admit(self, request: "SiteRequest") -> Identity | Refusal:
@@ -126,18 +120,22 @@ class Root(Resource):
             return Refusal(503, "too many connections")
         return admission
 
-    def _look_up(self, request: "SiteRequest", route: Route, look_up: LookUp) -> None:
+    def _ask_page(self, request: "SiteRequest", route: Route, page: Page) -> None:
         query: dict[str, str] = {}
-        for name, values in request.args.items():
+        for name, values in request.args.items() if route.query else ():
             text = name.decode("utf-8", "replace")
             if text not in route.query or len(values) > 1:
                 what = "is not known" if text not in route.query else "is there more than once"
                 request.answer(json_answer(400, {"error": f"{text[:100]}: {what}"}))
                 return
             query[text] = values[0].decode("utf-8", "replace")
+        answer = page(Question(query, ",".join(_header(request, "Accept"))))
+        if isinstance(answer, Answer):
+            request.answer(answer)
+            return
         gone: list[object] = []
         request.notifyFinish().addErrback(gone.append)
-        look_up(query).addCallback(lambda answer: None if gone else request.answer(answer))
+        answer.addCallback(lambda answer: None if gone else request.answer(answer))
 
     def _upgrade(self, request: "SiteRequest", client: Identity) -> None:
         upgrade = ",".join(_header(request, "Upgrade")).lower()
@@ -223,50 +221,10 @@ class QuietSite(Site):
         """Write no line."""
 
 
-def make_root(
-    *,
-    websocket_factory: WebSocketServerFactory,
-    documents: Mapping[Route, Callable[[], bytes]],
-    metrics: Negotiate,
-    look_ups: Mapping[Route, LookUp],
-    ready: Callable[[], bool],
-    failing: Callable[[], Sequence[str]] = tuple,
-    admit: Admit,
-) -> Root:
-    """Return what serves ``/ws`` and the plain paths.
-
-    ``documents`` gives the bodies of routes that always answer 200, ``metrics`` the answer of ``/metrics``,
-    ``look_ups`` what answers later by its query, ``ready`` whether clients may count on this daemon now, and
-    ``failing`` what does not work though they may.
-    """
-
-    def readiness() -> Answer:
-        if not ready():
-            return json_answer(503, {"status": "not ready"})
-        troubles = failing()
-        return json_answer(200, {"status": "ok", **({"failing": troubles} if troubles else {})})
-
-    return Root(
-        websocket_factory=websocket_factory,
-        routes={
-            HEALTH: lambda: json_answer(200, {"status": "ok"}),
-            READY: readiness,
-            **{route: _document(route, body) for route, body in documents.items()},
-        },
-        negotiated={METRICS: metrics},
-        look_ups=look_ups,
-        admit=admit,
-    )
-
-
 def make_site(root: Root, *, connections: int, reactor: IReactorTime) -> Connections:
     """Return the factory to listen with, for ``connections`` at a time."""
     site = QuietSite(root, requestFactory=SiteRequest, timeout=IDLE_TIMEOUT, reactor=reactor)
     return Connections(site, limit=connections, reactor=reactor)
-
-
-def _document(route: Route, body: Callable[[], bytes]) -> Callable[[], Answer]:
-    return lambda: Answer(200, body(), route.content_type)
 
 
 def _head(request: Request) -> RequestHead:

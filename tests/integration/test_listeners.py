@@ -28,7 +28,7 @@ from overseer import listeners
 from overseer.core.access import AccessRules
 from overseer.core.listen import Address, TcpAddress, UnixAddress, parse_listen
 from overseer.listeners import ListenError, listen_all, stop_listening, websocket_url
-from overseer.web.root import Answer, make_root, make_site
+from overseer.web.root import Root, make_site
 
 reactor: Any = global_reactor
 Listen = Callable[..., Awaitable[list[IListeningPort]]]
@@ -319,14 +319,7 @@ async def test_websocket_end_to_end(listen: Listen, tmp_path: Path, kind: str) -
     server = WebSocketServerFactory()
     server.protocol = Echo
     server.seen = []
-    root = make_root(
-        websocket_factory=server,
-        documents={},
-        metrics=lambda _accept: Answer(200, b""),
-        look_ups={},
-        ready=lambda: True,
-        admit=AccessRules().admit,
-    )
+    root = Root(server, {}, admit=AccessRules().admit)
     connections = make_site(root, connections=4, reactor=reactor)
     (port,) = await listen(text, factory=connections)
 

@@ -19,11 +19,21 @@ from overseer.core.lines import Block
 from overseer.core.tokens import Identity, Token, digest_of
 from overseer.protocol.batch import OutputEncoder
 from overseer.web.connection import CLOSE_DEADLINE, OVERFLOW, REQUEST_DEADLINE, Connection
-from overseer.web.root import IDLE_TIMEOUT, make_root, make_site
+from overseer.web.root import IDLE_TIMEOUT, Question, Root, make_site
 from overseer.web.root import Answer as RootAnswer
-from overseer.web.routes import ASYNCAPI, HISTORY, MANIFEST, OPENAPI_2, OPENAPI_3_1, ROUTES
+from overseer.web.routes import (
+    ASYNCAPI,
+    HEALTH,
+    HISTORY,
+    MANIFEST,
+    METRICS,
+    OPENAPI_2,
+    OPENAPI_3_1,
+    READY,
+    ROUTES,
+)
 
-DOCUMENTS = (MANIFEST, OPENAPI_2, OPENAPI_3_1, ASYNCAPI)
+NAMED = (MANIFEST, OPENAPI_2, OPENAPI_3_1, ASYNCAPI, HEALTH, READY)
 LOCAL = IPv4Address("TCP", "127.0.0.1", 50000)
 TRUSTED = IPv4Address("TCP", "10.1.2.3", 50000)
 UNTRUSTED = IPv4Address("TCP", "192.0.2.1", 50000)
@@ -68,28 +78,26 @@ class Server:
 
     def __init__(self, *, connections: int = 4, **rules: Any) -> None:
         self.clock = Clock()
-        self.ready = True
-        self.failing: list[str] = []
         self.queries: list[Mapping[str, str]] = []
         self.websockets = WebSocketServerFactory(reactor=self.clock)
         self.websockets.protocol = Echo
         self.websockets.setProtocolOptions(openHandshakeTimeout=0, webStatus=False)
         self.factory = make_site(
-            make_root(
-                websocket_factory=self.websockets,
-                documents={route: lambda: b'{"name":"x"}' for route in DOCUMENTS},
-                metrics=lambda accept: RootAnswer(200, accept.encode(), "text/plain"),
-                look_ups={HISTORY: self.look_up},
-                ready=lambda: self.ready,
-                failing=lambda: self.failing,
+            Root(
+                self.websockets,
+                {
+                    **{route: lambda _: RootAnswer(200, b'{"name":"x"}') for route in NAMED},
+                    METRICS: lambda asked: RootAnswer(200, asked.accept.encode(), "text/plain"),
+                    HISTORY: self.look_up,
+                },
                 admit=AccessRules(**rules).admit,
             ),
             connections=connections,
             reactor=self.clock,
         )
 
-    def look_up(self, query: Mapping[str, str]) -> "Deferred[RootAnswer]":
-        self.queries.append(query)
+    def look_up(self, question: Question) -> "Deferred[RootAnswer]":
+        self.queries.append(question.query)
         self.answer_to_query: Deferred[RootAnswer] = Deferred()
         return self.answer_to_query
 
@@ -145,9 +153,9 @@ def missing(path: str) -> dict[str, Any]:
 
 
 PATHS = [
-    ("/healthz", 200, {"status": "ok"}),
-    ("/healthz?x=1", 200, {"status": "ok"}),
-    ("/readyz", 200, {"status": "ok"}),
+    ("/healthz", 200, {"name": "x"}),
+    ("/healthz?x=1", 200, {"name": "x"}),
+    ("/readyz", 200, {"name": "x"}),
     ("/ws/manifest", 200, {"name": "x"}),
     ("/openapi.json", 200, {"name": "x"}),
     ("/openapi-3.1.json", 200, {"name": "x"}),
@@ -178,23 +186,6 @@ def test_paths(method: str, path: str, status: int, body: object) -> None:
     assert answer.headers["cache-control"] == "no-store"
     assert answer.headers["server"] == "overseer"
     assert not [name for name in answer.headers if name.startswith("access-control")]
-
-
-def test_not_ready() -> None:
-    """A load balancer reads the status."""
-    server = Server()
-    server.ready = False
-    answer = server.get("/readyz")
-    assert (answer.status, answer.json) == (503, {"status": "not ready"})
-    assert server.get("/healthz").status == 200
-
-
-def test_what_fails_is_told_without_sending_clients_away() -> None:
-    """A disk that is full ends no task: whoever looks at more than the status learns of it."""
-    server = Server()
-    server.failing = ["history"]
-    answer = server.get("/readyz")
-    assert (answer.status, answer.json) == (200, {"status": "ok", "failing": ["history"]})
 
 
 @pytest.mark.parametrize("path", ["/ws", "/healthz", "/ws/manifest"])
@@ -417,18 +408,11 @@ def test_error_while_answering(monkeypatch: pytest.MonkeyPatch) -> None:
     """A bug of ours is told without a traceback."""
     server = Server()
 
-    def fail() -> bool:
+    def fail(_question: Question) -> RootAnswer:
         raise RuntimeError("secret")
 
     site = make_site(
-        make_root(
-            websocket_factory=server.websockets,
-            documents={},
-            metrics=lambda accept: RootAnswer(200, b""),
-            look_ups={},
-            ready=fail,
-            admit=AccessRules().admit,
-        ),
+        Root(server.websockets, {READY: fail}, admit=AccessRules().admit),
         connections=4,
         reactor=server.clock,
     )
