@@ -8,6 +8,7 @@ from typing import BinaryIO, cast
 
 import msgspec
 
+from overseer.cli.tables import place_in_queue
 from overseer.cli.terminal import notice
 from overseer.client.output import Event, OutputBlock
 from overseer.core.process import Stream
@@ -111,7 +112,7 @@ class Printer:
                 what = f"line {first} is" if first == last else f"lines {first} to {last} are"
                 self._write("stderr", f"overseer: {what} missing here\n".encode())
             case Queued():
-                notice(f"the task waits in the queue, position {event.position}")
+                notice(f"the task {place_in_queue(event.position)}")
             case Restarting():
                 notice(f"it starts again in {event.restart_delay}")
             case Exited(reason=reason) if reason is not None:

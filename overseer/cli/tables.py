@@ -109,6 +109,13 @@ def between(start: str | None, end: str | None) -> str:
     return format_duration(max(0, parse_timestamp(end) - parse_timestamp(start)) // 1000 / 1000)
 
 
+def place_in_queue(position: int) -> str:
+    """Return what a task waits for: its turn, or with position 0 what it depends on."""
+    if position:
+        return f"waits in the queue, position {position}"
+    return "waits for other actions: `overseer show` says for which"
+
+
 def parameters(params: Mapping[str, str] | None) -> str:
     """Return the parameters of a task in one line."""
     return " ".join(f"{name}={value}" for name, value in (params or {}).items())

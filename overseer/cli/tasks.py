@@ -13,7 +13,7 @@ from twisted.internet.defer import DeferredQueue
 from overseer.cli.conversation import reactor, require_action
 from overseer.cli.exit_status import CommandError, ExitStatus
 from overseer.cli.names import did_you_mean, find_task
-from overseer.cli.tables import print_json
+from overseer.cli.tables import place_in_queue, print_json
 from overseer.cli.terminal import notice
 from overseer.client import Client
 from overseer.core.process import signal_number
@@ -157,7 +157,7 @@ def _tell(answer: Started | Queued, as_json: bool) -> None:
         return
     click.echo(answer.task_id)
     if isinstance(answer, Queued):
-        notice(f"it waits in the queue, position {answer.position}")
+        notice(f"it {place_in_queue(answer.position)}")
     else:
         notice(f"started, process {answer.pid}")
 

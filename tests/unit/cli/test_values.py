@@ -9,7 +9,15 @@ from overseer.cli import main
 from overseer.cli.exit_status import CommandError, ExitStatus, of_task
 from overseer.cli.names import short_ids
 from overseer.cli.options import DURATION, MOMENT, PARAMETER
-from overseer.cli.tables import age, ago, between, exit_text, parameters, print_table
+from overseer.cli.tables import (
+    age,
+    ago,
+    between,
+    exit_text,
+    parameters,
+    place_in_queue,
+    print_table,
+)
 from overseer.core.timestamps import parse_timestamp
 
 UUIDS = [f"{start}-0000-4000-8000-000000000000" for start in ("12345678", "12345679", "abcdef01")]
@@ -95,6 +103,8 @@ def test_times_and_ends_in_words() -> None:
     assert between("1970-01-01T00:00:10Z", None) == ""
     assert exit_text(-1, "SIGKILL") == "SIGKILL"
     assert exit_text(None) == ""
+    assert place_in_queue(2) == "waits in the queue, position 2"
+    assert place_in_queue(0).startswith("waits for other actions")
     assert parameters({"a": "1", "b": "x y"}) == "a=1 b=x y"
 
 
