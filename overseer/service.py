@@ -53,7 +53,7 @@ from overseer.services import Services
 from overseer.stdio import StdioClient
 from overseer.web.mounted import Mounted
 from overseer.web.root import Root, make_site
-from overseer.websocket import ClientFactory, ClientLimits
+from overseer.websocket import ClientFactory
 
 if TYPE_CHECKING:
     from overseer.history.recorder import HistoryRecorder
@@ -145,16 +145,7 @@ class OverseerService(Requests, Service):
         self._services = Services(reactor, self.supervisor, random.random)
         documents = Documents(self.supervisor, lambda: self.config.name)
         self._manifest = documents.manifest
-        self._clients = ClientFactory(
-            reactor,
-            self.supervisor,
-            self._manifest,
-            ClientLimits(
-                message_size=config.limits.message_size,
-                send_buffer=config.limits.send_buffer,
-                total_send_buffer=config.limits.total_send_buffer,
-            ),
-        )
+        self._clients = ClientFactory(reactor, self.supervisor, self._manifest, config.limits)
         self._pages = Pages(
             reactor,
             self.supervisor,

@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, Literal
 
-import attrs
 import txaio
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
 from autobahn.util import encode_truncate
@@ -24,6 +23,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
+from overseer.core.config import Limits
 from overseer.core.subprotocols import SUBPROTOCOL
 from overseer.lifecycle.supervisor import Supervisor
 from overseer.producer import OutboxProducer
@@ -44,15 +44,6 @@ TRY_AGAIN_LATER = 1013
 
 DisconnectReason = Literal["closed", "lost", "no_pong", "slow", "shutdown"]
 """By a closing handshake, without one, for want of a pong, for what it did not take, or by our own end."""
-
-
-@attrs.frozen(kw_only=True)
-class ClientLimits:
-    """What one client may use: bytes of one message, bytes waiting for it, bytes waiting for all."""
-
-    message_size: int = 1024 * 1024
-    send_buffer: int = 8 * 1024 * 1024
-    total_send_buffer: int = 256 * 1024 * 1024
 
 
 class _ReadyFrames(PreparedMessage):
@@ -232,7 +223,7 @@ class ClientFactory(WebSocketServerFactory):
         reactor: IReactorTime,
         supervisor: Supervisor,
         manifest: Callable[[], bytes],
-        limits: ClientLimits,
+        limits: Limits,
     ) -> None:
         # Autobahn's timers run on this, not on the factory's reactor.
         txaio.use_twisted()

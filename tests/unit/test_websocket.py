@@ -15,13 +15,14 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
+from overseer.core.config import Limits, default_config
 from overseer.lifecycle.retention import Retention
 from overseer.lifecycle.subscriptions import Subscriptions
 from overseer.lifecycle.supervisor import Supervisor
 from overseer.lifecycle.surroundings import Surroundings
 from overseer.protocol.batch import Batch
 from overseer.protocol.frames import text_frame
-from overseer.websocket import READ_PIECE, ClientFactory, ClientLimits, ClientProtocol
+from overseer.websocket import READ_PIECE, ClientFactory, ClientProtocol
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 ACCEPT = base64.b64encode(
@@ -29,6 +30,7 @@ ACCEPT = base64.b64encode(
 ).decode()
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 GOING_AWAY, PROTOCOL_ERROR, NOT_UTF_8, TOO_BIG, TRY_LATER = 1001, 1002, 1007, 1009, 1013
+LIMITS = default_config().limits
 MESSAGE_SIZE = 20_000
 SEND_BUFFER = 10_000
 
@@ -171,7 +173,7 @@ class Client:
 class Daemon:
     """What WebSocket clients need around them; no task ever runs in it."""
 
-    def __init__(self, limits: ClientLimits) -> None:
+    def __init__(self, limits: Limits) -> None:
         self.clock = Clock()
         self.subscriptions = Subscriptions()
         self.supervisor = Supervisor(
@@ -206,7 +208,7 @@ class Daemon:
 
 @pytest.fixture
 def daemon() -> Daemon:
-    return Daemon(ClientLimits(message_size=MESSAGE_SIZE, send_buffer=SEND_BUFFER))
+    return Daemon(attrs.evolve(LIMITS, message_size=MESSAGE_SIZE, send_buffer=SEND_BUFFER))
 
 
 @pytest.fixture
@@ -330,11 +332,6 @@ OPTIONS = {
 def test_every_option_is_what_we_mean(client: Client, option: str) -> None:
     """Autobahn's defaults accept every size and never ping, and another version may have others."""
     assert getattr(client.protocol, option) == OPTIONS[option]
-
-
-def test_the_limits_of_the_contract_are_the_default() -> None:
-    """1 MiB a message, 8 MiB waiting for a client, 256 MiB for all."""
-    assert attrs.astuple(ClientLimits()) == (1 << 20, 8 << 20, 256 << 20)
 
 
 # --------------------------------------------------------------------------------------- messages
@@ -509,7 +506,7 @@ def test_a_client_too_slow_for_all_is_closed_with_1013(client: Client) -> None:
 def test_a_client_with_too_many_requests_is_not_read(client: Client) -> None:
     """Until it has taken some of its answers."""
     request = frame(json.dumps({"type": "list", "id": "x" * 19_000}))
-    client.daemon.factory.limits = ClientLimits(send_buffer=4 << 20)
+    client.daemon.factory.limits = attrs.evolve(LIMITS, send_buffer=4 << 20)
     client = client.daemon.connect()
     client.pause()
     for _ in range(80):

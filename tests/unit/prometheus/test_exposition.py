@@ -13,6 +13,7 @@ from lifecycle_fakes import World
 from prometheus_client.parser import text_string_to_metric_families
 from twisted.internet.task import Clock
 
+from overseer.core.config import default_config
 from overseer.core.metrics import Histogram
 from overseer.core.pool import PoolSettings
 from overseer.core.process import Outcome
@@ -21,7 +22,7 @@ from overseer.lifecycle.requests import RequestError
 from overseer.lifecycle.supervisor import Retention
 from overseer.prometheus.exposition import LAG_INTERVAL, LAG_SECONDS, Exposition, ReactorLag
 from overseer.prometheus.families import FAMILIES, Sources
-from overseer.websocket import ClientFactory, ClientLimits
+from overseer.websocket import ClientFactory
 
 DASHBOARD = Path(__file__).parents[3] / "packaging/grafana/overseer.json"
 OPEN_METRICS = "application/openmetrics-text; version=1.0.0"
@@ -62,7 +63,9 @@ def exposition(world: World, history: object = None, event_log: object = None) -
     return Exposition(
         Sources(
             supervisor=world.supervisor,
-            clients=ClientFactory(world.clock, world.supervisor, lambda: b"{}", ClientLimits()),
+            clients=ClientFactory(
+                world.clock, world.supervisor, lambda: b"{}", default_config().limits
+            ),
             history=history,  # type: ignore[arg-type]
             event_log=event_log,  # type: ignore[arg-type]
             reactor_lag=Histogram(LAG_SECONDS),
