@@ -165,7 +165,9 @@ def firehoses(contender, number):
         with Connection(contender.address) as connection:
             for task_id in task_ids:
                 connection.subscribe(task_id)
-                connection.send({"type": "stop", "id": "stop", "task_id": task_id})
+            # All at once after that: what comes before an answer is not kept.
+            stops = [{"type": "stop", "id": "stop", "task_id": task_id} for task_id in task_ids]
+            connection.send(*stops)
             wait_for(connection, "exited", number)
 
 
