@@ -95,27 +95,26 @@ def _described(struct: type[msgspec.Struct]) -> dict[str, Any]:
     optional = issubclass(struct, Request) or struct.__struct_config__.omit_defaults
     described = {}
     for field in fields_of(struct):
-        required = _REQUIRED_IN_V2.get((struct, field.name), field.required)
-        # Clients fill in the id for themselves, so v2's document does not mark it as required.
-        described[field.name] = _field(
-            attrs.evolve(
-                field,
-                required=required and field.name != "id",
-                default=field.default if optional else None,
-            )
+        told = attrs.evolve(
+            field,
+            required=_REQUIRED_IN_V2.get((struct, field.name), field.required),
+            default=field.default if optional else None,
         )
+        described[field.name] = _type(told) | details(told)
     return described
 
 
-def _field(field: FieldSpec) -> dict[str, Any]:
-    described = _type(field)
-    if field.required:
-        described["required"] = True
+def details(field: FieldSpec) -> dict[str, Any]:
+    """Return what v2's documents tell of a field besides its name and type."""
+    told: dict[str, Any] = {}
+    # Clients fill in the id for themselves, so it is not marked as required.
+    if field.required and field.name != "id":
+        told["required"] = True
     if field.default is not None:
-        described["default"] = msgspec.to_builtins(field.default)
+        told["default"] = msgspec.to_builtins(field.default)
     if field.description:
-        described["description"] = field.description
-    return described
+        told["description"] = field.description
+    return told
 
 
 def _type(field: FieldSpec) -> dict[str, Any]:

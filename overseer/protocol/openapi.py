@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from overseer.protocol.fields import FieldSpec, fields_of
-from overseer.protocol.manifest import summary
+from overseer.protocol.manifest import details, summary
 from overseer.protocol.messages import REQUESTS, ActionInfo, ParamSpec, Request, Start, tag_of
 
 
@@ -63,14 +63,7 @@ def _parameter(field: FieldSpec) -> dict[str, Any]:
     described: dict[str, Any] = {"name": field.name, "type": _type(field)}
     if field.values:
         described["enum"] = list(field.values)
-    # Clients fill in the id for themselves, so v2's document does not mark it as required.
-    if field.required and field.name != "id":
-        described["required"] = True
-    if field.default is not None:
-        described["default"] = msgspec.to_builtins(field.default)
-    if field.description:
-        described["description"] = field.description
-    return described
+    return described | details(field)
 
 
 def _type(field: FieldSpec) -> str:
