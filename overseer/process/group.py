@@ -178,23 +178,11 @@ class ProcessGroup:
         return not (self._reap_adopted() and not self._has_members())
 
     def _has_members(self) -> bool:
-        try:
-            os.killpg(self._number, 0)
-        except ProcessLookupError:
-            return False
-        except PermissionError:
-            return True
-        return True
+        return _reaches(os.killpg, self._number)
 
     def _is_taken(self) -> bool:
         """Return whether the number of the reaped leader belongs to a new process."""
-        try:
-            os.kill(self._number, 0)
-        except ProcessLookupError:
-            return False
-        except PermissionError:
-            return True
-        return True
+        return _reaches(os.kill, self._number)
 
     def _reap_adopted(self) -> bool:
         reaped = False
@@ -216,3 +204,14 @@ class ProcessGroup:
 
     def _is_member(self, one: Process | None) -> bool:
         return one is not None and one.group == self._number
+
+
+def _reaches(send: Callable[[int, int], None], number: int) -> bool:
+    """Return whether a signal, by kill(2) or killpg(3), would find anybody."""
+    try:
+        send(number, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # of another user
+    return True
