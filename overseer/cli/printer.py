@@ -8,6 +8,7 @@ from typing import BinaryIO, cast
 
 import msgspec
 
+from overseer.cli.outlet import Outlet
 from overseer.cli.tables import place_in_queue
 from overseer.cli.terminal import notice
 from overseer.client.output import Event, OutputBlock
@@ -30,6 +31,7 @@ _partial = attrgetter("partial")
 class Printer:
     """Prints events: stdout to stdout, stderr to stderr, and for a person what else happens.
 
+    :param outlet: writes them.
     :param timestamps: whether every line begins with its time.
     :param as_json: print all events as JSON, one a line.
     :param only: the one stream that is printed.
@@ -39,6 +41,7 @@ class Printer:
 
     def __init__(
         self,
+        outlet: Outlet,
         *,
         timestamps: bool = False,
         as_json: bool = False,
@@ -46,6 +49,7 @@ class Printer:
         from_what_is_kept: bool = False,
         outputs: Mapping[Stream, BinaryIO] | None = None,
     ) -> None:
+        self.outlet = outlet
         self._timestamps = timestamps
         self._as_json = as_json
         self._only = only
@@ -123,6 +127,4 @@ class Printer:
                 notice(f"it has failed for good: {reason}")
 
     def _write(self, name: Stream, data: bytes) -> None:
-        output = self._outputs[name]
-        output.write(data)
-        output.flush()
+        self.outlet.write(self._outputs[name], data)

@@ -11,6 +11,7 @@ from twisted.python.failure import Failure
 
 from overseer.cli.conversation import reactor
 from overseer.cli.exit_status import BROKEN_PIPE, INTERRUPTED, CommandError, ExitStatus, of_task
+from overseer.cli.outlet import MOST_WAITING, Outlet
 from overseer.cli.past import find_task_or_run, how_it_ended, status_of
 from overseer.cli.printer import Printer
 from overseer.cli.tables import print_json
@@ -45,7 +46,7 @@ async def run(
     events = client.run(action, **fields)
     _stop_on_signals(client, lambda: events.task_id or fields["task_id"])
     try:
-        await end.follow(client, events, Printer(timestamps=timestamps, as_json=as_json))
+        await end.follow(client, events, _printer(timestamps=timestamps, as_json=as_json))
     except BrokenPipeError:
         await client.stop(events.task_id)
         return BROKEN_PIPE
@@ -72,9 +73,10 @@ async def logs(
     only: Stream | None = None
     if stdout != stderr:
         only = "stdout" if stdout else "stderr"
-    printer = Printer(timestamps=timestamps, as_json=as_json, only=only, from_what_is_kept=True)
+    printer = _printer(timestamps=timestamps, as_json=as_json, only=only, from_what_is_kept=True)
     kept = await client.replay(info.task_id, since=since)
     printer.print(kept if lines is None else _last_lines(kept, lines, only))
+    await printer.outlet.settled()
     end = _End()
     end.take(kept)
     if follow and info.state not in FINISHED:
@@ -132,8 +134,11 @@ class _End:
                 self.take(batch)
                 if printer is not None:
                     printer.print(batch)
+                    await printer.outlet.settled(MOST_WAITING)
         finally:
             watchdog.stop()
+            if printer is not None:
+                await printer.outlet.settled()
 
     def take(self, batch: Sequence[Event]) -> None:
         """Note what of these events tells of an end."""
@@ -197,6 +202,10 @@ class _Watchdog:
             self._gone_since = now
         if self._end.has_ended or now - self._gone_since > RECONNECT_FOR:
             self._events.close()
+
+
+def _printer(**options: Any) -> Printer:
+    return Printer(Outlet(reactor.callFromThread), **options)
 
 
 def _stop_on_signals(client: Client, task_id: Callable[[], str]) -> None:

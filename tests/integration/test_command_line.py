@@ -240,6 +240,32 @@ def test_ctrl_c_stops_the_task(
     assert state(client, task_id) == "stopped"
 
 
+def test_a_reader_who_takes_a_rest_loses_nothing(
+    begin: Callable[..., "subprocess.Popen[str]"], client: Client
+) -> None:
+    """Lines that are more than a pipe holds, and more than the daemon keeps for a client, wait here."""
+    script = "yes $(head -c 1000 /dev/zero | tr '\\0' x) | head -n 20000; echo end >&2"
+    process = begin("run", "sh", "--id", "rest", "-p", f"script={script}")
+    eventually(lambda: state(client, "rest") == "stopped")
+    out, err = process.communicate(timeout=DEADLINE)
+    assert (err, len(out), process.returncode) == ("end\n", 20_000 * 1001, 0)
+    assert set(out.splitlines()) == {"x" * 1000}
+
+
+def test_ctrl_c_is_heard_while_nobody_reads(
+    begin: Callable[..., "subprocess.Popen[str]"], client: Client
+) -> None:
+    process = begin("run", "sh", "--id", "unread", "-p", "script=seq 100000; exec sleep 1000")
+    eventually(lambda: state(client, "unread") == "active")
+    counted = {"type": "metrics", "task_id": "unread"}
+    eventually(lambda: client.ask(**counted)["task"]["output_lines"] == 100_000)
+    process.send_signal(signal.SIGINT)
+    eventually(lambda: state(client, "unread") == "stopped")
+    out, _ = process.communicate(timeout=DEADLINE)
+    assert out.count("\n") == 100_000
+    assert process.returncode == 128 + signal.SIGTERM
+
+
 def test_a_closed_pipe_stops_the_task(daemon: Daemon, client: Client) -> None:
     """As it would end the program itself."""
     command = f"{sys.executable} -m overseer run sh --id piped -p script=yes"

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from overseer.cli import printer
+from overseer.cli.outlet import Outlet
 from overseer.cli.printer import Printer
 from overseer.client.output import Event, OutputBlock
 from overseer.protocol.codec import encode_message
@@ -33,7 +34,8 @@ class Screen:
 
     def __init__(self, **options: Any) -> None:
         self.out, self.err = Recorder(), Recorder()
-        self.printer = Printer(**options, outputs={"stdout": self.out, "stderr": self.err})
+        outlet = Outlet(lambda function, *arguments: function(*arguments))
+        self.printer = Printer(outlet, **options, outputs={"stdout": self.out, "stderr": self.err})
 
     def print(self, *events: Event) -> None:
         self.printer.print(list(events))
