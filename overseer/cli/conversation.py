@@ -51,7 +51,7 @@ _REFUSALS: tuple[tuple[str, ExitStatus, str], ...] = (
     ),
     ("task already running", ExitStatus.REFUSED, "--on-duplicate says what to do then"),
 )
-"""How the words of an ``error`` begin (protocol.md section 5), and what is to be done about it."""
+"""How the words of an ``error`` begin (protocol.md section 2), and what is to be done about it."""
 
 
 def refused(words: str) -> CommandError:

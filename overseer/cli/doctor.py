@@ -280,11 +280,11 @@ def _limits() -> Iterator[Finding]:
     else:
         yield Finding("ok", "descriptors", text)
     soft, _ = resource.getrlimit(resource.RLIMIT_NPROC)
-    if soft not in (-1, resource.RLIM_INFINITY) and soft < _FEW_TASKS:
+    if soft != resource.RLIM_INFINITY and soft < _FEW_TASKS:
         text = f"this user may have {soft} processes"
         yield Finding("warn", "processes", text, "raise the limit (LimitNPROC=, ulimit -u)")
     else:
-        yield Finding("ok", "processes", "unlimited" if soft in (-1,) else f"{soft} at a time")
+        yield Finding("ok", "processes", "unlimited" if soft == resource.RLIM_INFINITY else f"{soft} at a time")
 
 
 def _kernel() -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""Whether a task that has ended is started again, and when (protocol.md section 5, "Retry").
+"""Whether a task that has ended is started again, and when (protocol.md section 5, "Retries").
 
 The policy comes from three layers, field by field: global, action, ``start``. Durations and instants are
 seconds; the instants may come from a clock that steps, an interval that seems negative counts as 0.
