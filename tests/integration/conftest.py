@@ -213,7 +213,7 @@ class Daemon:
 
     def wait_until_ready(self) -> "Daemon":
         """Wait until all listeners are open."""
-        self.wait_for_log(r"\d+ actions; at most")
+        self.wait_for_log(r"\d+ actions?; at most")
         return self
 
     @property
