@@ -9,7 +9,6 @@ import os
 import random
 import socket
 import time
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +35,7 @@ from overseer.drivers.interfaces import Action, DriverServices
 from overseer.drivers.registry import Drivers, installed_drivers
 from overseer.eventlog import EventLog, LogFile
 from overseer.given_config import GivenConfig, read_given
+from overseer.identifiers import random_uuids
 from overseer.interfaces import OwnNetworks
 from overseer.lifecycle import autostart
 from overseer.lifecycle.journal import Journal
@@ -64,8 +64,7 @@ def _wall_clock() -> int:
     return time.time_ns() // 1000
 
 
-def _new_id() -> str:
-    return str(uuid.uuid4())
+_new_id = random_uuids().__next__
 
 
 class OverseerService(Requests, Service):

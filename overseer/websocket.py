@@ -1,7 +1,7 @@
 """WebSocket clients: Autobahn protocol factories around sessions.
 
 All options are set here, because Autobahn's defaults accept every size and never ping. Frames come ready made
-from the outbox; Autobahn sends them as they are.
+from the outbox and go to the transport as they are.
 """
 
 # mypy: allow-untyped-calls
@@ -16,7 +16,6 @@ from typing import Any, Literal
 import txaio
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
 from autobahn.util import encode_truncate
-from autobahn.websocket.protocol import PreparedMessage
 from autobahn.websocket.types import ConnectionRequest
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -44,14 +43,6 @@ TRY_AGAIN_LATER = 1013
 
 DisconnectReason = Literal["closed", "lost", "no_pong", "slow", "shutdown"]
 """By a closing handshake, without one, for want of a pong, for what it did not take, or by our own end."""
-
-
-class _ReadyFrames(PreparedMessage):
-    """Frames that need nothing more done to them."""
-
-    def __init__(self, frames: bytes) -> None:
-        self.payloadHybi = frames
-        self.doNotCompress = True
 
 
 class ClientProtocol(WebSocketServerProtocol):
@@ -162,9 +153,10 @@ class ClientProtocol(WebSocketServerProtocol):
             self._session.outbox_changed()
 
     def _write(self, frames: bytes) -> None:
-        # sendPreparedMessage would write behind a Close frame, too (RFC 6455 section 5.5.1 forbids it).
+        # Autobahn's own ways write behind a Close frame, too, which RFC 6455 section 5.5.1 forbids, and each
+        # write of theirs puts together a line for the log of debugging.
         if self.state == self.STATE_OPEN:
-            self.sendPreparedMessage(_ReadyFrames(frames))
+            self.transport.write(frames)
 
     def _overflowed(self) -> None:
         self._fault = "slow"

@@ -56,7 +56,8 @@ class PartialRetryPolicy:
 
     def over(self, lower: "PartialRetryPolicy") -> "PartialRetryPolicy":
         """Return what holds when this layer lies on ``lower``: what is given here wins, zero included."""
-        return attrs.evolve(lower, **_given(self))
+        given = _given(self)
+        return attrs.evolve(lower, **given) if given else lower
 
     def complete(self) -> RetryPolicy:
         """Return the whole policy, with defaults for what is not given."""
@@ -66,6 +67,7 @@ class PartialRetryPolicy:
 Layer = PartialRetryPolicy | Literal[False]
 """What one place of the configuration says; ``retry: false`` puts away what lies below it."""
 
+_NAMES = tuple(field.name for field in attrs.fields(PartialRetryPolicy))
 NOTHING_GIVEN = PartialRetryPolicy()
 
 
@@ -165,4 +167,6 @@ def _succeeded(outcome: Outcome | None, policy: RetryPolicy) -> bool:
 
 
 def _given(policy: PartialRetryPolicy) -> dict[str, Any]:
-    return attrs.asdict(policy, recurse=False, filter=lambda _, value: value is not None)
+    # By hand, as every start needs it: attrs.asdict takes six times as long.
+    values = ((name, getattr(policy, name)) for name in _NAMES)
+    return {name: value for name, value in values if value is not None}

@@ -1,6 +1,5 @@
 """Workers that are operating system processes: what a driver says of one, and what every one is told."""
 
-import os
 import signal as signals
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -14,6 +13,7 @@ from overseer.process import (
     INSTANCE_VARIABLE,
     RUN_VARIABLE,
     child_environment,
+    new_run,
 )
 
 TERMINAL = "xterm"
@@ -85,7 +85,7 @@ def _environment(config: WorkerConfig, callbacks: WorkerCallbacks) -> dict[str, 
         "OVERSEER_ATTEMPT": str(callbacks.attempt),
         **config.env,
         INSTANCE_VARIABLE: services.instance,
-        RUN_VARIABLE: os.urandom(8).hex(),
+        RUN_VARIABLE: new_run(),
     }
 
 

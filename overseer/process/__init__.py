@@ -9,7 +9,7 @@ from overseer.process.descriptors import (
 from overseer.process.environment import child_environment
 from overseer.process.escaped import Escaped, Orphans
 from overseer.process.group import ProcessGroup
-from overseer.process.mark import INSTANCE_VARIABLE, RUN_VARIABLE
+from overseer.process.mark import INSTANCE_VARIABLE, RUN_VARIABLE, new_run
 from overseer.process.spawn import Child, IProcessReactor, ProcessSpawner
 from overseer.process.subreaper import Subreaper, become_subreaper
 from overseer.process.survivors import end_survivors
@@ -31,6 +31,7 @@ __all__ = [
     "become_subreaper",
     "child_environment",
     "end_survivors",
+    "new_run",
     "raise_descriptor_limit",
     "seal_inherited_descriptors",
 ]

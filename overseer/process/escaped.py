@@ -10,7 +10,6 @@ Not found is what was adopted by somebody else, in an application that embeds ov
 it before; and what has left its group, its parents and its environment: for that there are control groups.
 """
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from signal import SIGKILL
 from typing import Any, Final
@@ -20,8 +19,8 @@ import attrs
 from overseer.process.cgroup import ControlGroup
 from overseer.process.mark import Mark, mark_in, mark_of
 from overseer.process.proc import (
+    ChildrenOfMainThread,
     Process,
-    children_of_thread,
     descendants_of,
     environment_of,
     look_at,
@@ -44,7 +43,12 @@ class Orphans:
     """What this process has adopted, and whose mark it bears, which is read only once."""
 
     def __init__(self) -> None:
+        self._children = ChildrenOfMainThread()
         self._known: dict[int, _Orphan] = {}
+
+    def close(self) -> None:
+        """Keep nothing open."""
+        self._children.close()
 
     @property
     def unsettled(self) -> bool:
@@ -70,10 +74,8 @@ class Orphans:
     def _refresh(self) -> None:
         # Orphans become children of the main thread, and only what it has started itself is there beside
         # them: the children of tasks belong to the threads that start them.
-        main = os.getpid()
-        adopted = children_of_thread(main, main)
         known, self._known = self._known, {}
-        for pid in adopted:
+        for pid in self._children.now():
             orphan = known.get(pid)
             if orphan is None and (one := look_at(pid)) is not None:
                 orphan = _Orphan(one, None, 1)

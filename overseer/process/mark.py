@@ -5,13 +5,22 @@ Children hand it on, wherever they go; environ in proc(5) shows what a process w
 
 import os
 from collections.abc import Mapping
+from itertools import count
 
 INSTANCE_VARIABLE = "OVERSEER_INSTANCE"
 RUN_VARIABLE = "OVERSEER_RUN"
 _VARIABLES = (INSTANCE_VARIABLE, RUN_VARIABLE)
 
+_daemon = os.urandom(8).hex()
+_numbers = count(1)
+
 Mark = tuple[bytes, ...]
 """The values of the variables."""
+
+
+def new_run() -> str:
+    """Return what no run of this or any other daemon has had as its mark."""
+    return f"{_daemon}-{next(_numbers)}"
 
 
 def mark_of(environment: Mapping[str, str]) -> Mark | None:

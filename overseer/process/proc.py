@@ -11,6 +11,7 @@ from contextlib import suppress
 import attrs
 
 PROC = "/proc"
+_READ_SIZE = 64 * 1024
 
 
 @attrs.frozen
@@ -51,12 +52,36 @@ def children_of(pid: int) -> list[int]:
         threads = os.listdir(f"{PROC}/{pid}/task")
     except OSError:
         return []
-    return [child for thread in threads for child in children_of_thread(pid, thread)]
+    lists = [_read(f"{PROC}/{pid}/task/{thread}/children") for thread in threads]
+    return [int(child) for some in lists for child in some.split()]
 
 
-def children_of_thread(pid: int, thread: int | str) -> list[int]:
-    """Return the process ids of the children that one thread of somebody has."""
-    return [int(child) for child in _read(f"{PROC}/{pid}/task/{thread}/children").split()]
+class ChildrenOfMainThread:
+    """The children that the main thread of this process has, which adopts the orphans below it.
+
+    They are asked for at every exit, so the list is kept open, until ``close``.
+    """
+
+    def __init__(self) -> None:
+        self._descriptor = -1
+
+    def now(self) -> list[int]:
+        """Return their process ids, zombies too."""
+        if self._descriptor < 0:
+            main = os.getpid()
+            try:
+                self._descriptor = os.open(
+                    f"{PROC}/{main}/task/{main}/children", os.O_RDONLY | os.O_CLOEXEC
+                )
+            except OSError:
+                return []
+        return [int(child) for child in _read_all(self._descriptor).split()]
+
+    def close(self) -> None:
+        """Close the list."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
 
 
 def descendants_of(roots: Iterable[Process]) -> set[Process]:
@@ -93,7 +118,19 @@ def send_signal(one: Process, number: int) -> None:
 
 def _read(path: str) -> bytes:
     try:
-        with open(path, "rb", buffering=0) as file:
-            return file.readall()
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return b""
+    try:
+        return _read_all(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _read_all(descriptor: int) -> bytes:
+    """Return the whole of an open file as it is now; a page at a time, as the kernel may write it anew."""
+    found = b""
+    with suppress(OSError):
+        while more := os.pread(descriptor, _READ_SIZE, len(found)):
+            found += more
+    return found

@@ -119,6 +119,7 @@ class ProcessSpawner:
     def close(self) -> None:
         """Start nothing more than what was asked for already. Running children are not touched."""
         self._closed = True
+        self.orphans.close()
         end = time.monotonic() + CLOSE_TIMEOUT
         for _ in self._threads:
             self._requests.put(None)
