@@ -280,11 +280,13 @@ def _limits() -> Iterator[Finding]:
     else:
         yield Finding("ok", "descriptors", text)
     soft, _ = resource.getrlimit(resource.RLIMIT_NPROC)
-    if soft != resource.RLIM_INFINITY and soft < _FEW_TASKS:
+    if soft == resource.RLIM_INFINITY:
+        yield Finding("ok", "processes", "unlimited")
+    elif soft < _FEW_TASKS:
         text = f"this user may have {soft} processes"
         yield Finding("warn", "processes", text, "raise the limit (LimitNPROC=, ulimit -u)")
     else:
-        yield Finding("ok", "processes", "unlimited" if soft == resource.RLIM_INFINITY else f"{soft} at a time")
+        yield Finding("ok", "processes", f"{soft} at a time")
 
 
 def _kernel() -> Iterator[Finding]:

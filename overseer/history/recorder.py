@@ -73,7 +73,6 @@ class HistoryRecorder:
         self._pool: ConnectionPool | None = None
         self._offset: int | None = None
         """What makes numbers out of keys, None until the database could be opened."""
-        self._lost = 0
         self._timer: IDelayedCall | None = None
         self._prune_timer: IDelayedCall | None = None
         self._writing: Deferred[None] | None = None

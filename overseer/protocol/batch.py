@@ -114,7 +114,6 @@ class OutputEncoder:
     ) -> None:
         self._json_lines = json_lines
         self._task_id = task_id
-        self._pid = pid
         self.stream: Stream = stream
         rendered = encode_message(Output(task_id, pid, stream, _LINE_MARK, _LINE_MARK, 0))
         self._front, between, end = rendered.rsplit(_LINE_MARK.encode(), 2)

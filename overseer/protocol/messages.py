@@ -14,7 +14,6 @@ from msgspec import Meta, Struct
 from overseer.core.process import Stream
 from overseer.core.task import RunState, State
 
-Direction = Literal["c2s", "s2c"]
 Delivery = Literal["direct", "broadcast", "broadcast_subscribers"]
 
 

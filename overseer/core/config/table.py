@@ -84,7 +84,6 @@ _RETRY = Key(
     default={},
     description="when a task that ended is started again",
 )
-_HOSTS = ListOf(item=NAME, expected="a list of texts")
 
 LIMITS = Group(
     make=Limits,
