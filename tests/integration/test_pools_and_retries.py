@@ -231,7 +231,7 @@ def test_a_waiting_task_can_be_stopped(shared: Daemon, client: Client) -> None:
     with shared.client() as other:
         assert other.ask(type="stop", task_id="w2", ack=True)["type"] == "ack"
         assert [message["type"] for message in other.seen] == ["dequeued", "ack"]
-    (dequeued,) = client.until("dequeued")
+    dequeued = client.until("dequeued")[-1]
     assert (dequeued["task_id"], dequeued["reason"]) == ("w2", "stopped")
     assert pool(client, "single")["queue_items"] == ["w1", "w3"]
     assert state_of(client, "w2") == {}
