@@ -9,7 +9,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from overseer.cli.lean import lean_imports
+from overseer.cli.lean import lean_import
 
 DEFAULT_URL = "ws://127.0.0.1:8080/ws"
 
@@ -100,8 +100,7 @@ def talks(
 
             fail_with = options.pop("fail_with", None)
             module, _, function = place.rpartition(".")
-            with lean_imports(tls=url.startswith("wss:")):
-                conversation = import_module("overseer.cli.conversation")
+            conversation = lean_import("overseer.cli.conversation", tls=url.startswith("wss:"))
             body = getattr(import_module(f"overseer.cli.{module}"), function)
             status: int
             try:

@@ -2,7 +2,6 @@
 
 # mypy: allow-untyped-calls
 
-import asyncio
 import contextlib
 import errno
 import os
@@ -36,6 +35,7 @@ from overseer.client.handshake import (
     refusal,
 )
 from overseer.client.link import Receiver
+from overseer.client.waiting import running_loop
 
 CONNECT_TIMEOUT = 10.0
 """Seconds for the connection, and for the handshake after it."""
@@ -312,12 +312,11 @@ async def _hosts(reactor: Any, address: WebSocketAddress) -> list[str]:
 
     In ``asyncio.run()`` nobody has started the reactor, and so none of its threads.
     """
-    try:
-        loop = asyncio.get_running_loop()
-    except RuntimeError:
-        loop = None
+    loop = running_loop()
     if loop is None or reactor.running:
         return [address.host]
+    import asyncio  # noqa: PLC0415  # which the program has done, too
+
     found = await Deferred.fromFuture(
         asyncio.ensure_future(loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM))
     )
