@@ -413,8 +413,7 @@ class Supervisor:
     ) -> None:
         """Start a finished task as it was started last, by its action as it is now."""
         last = task.assignment
-        if last is None:
-            raise RequestError("task was never started")
+        assert last is not None
         _refuse_active(task)
         assignment = self._assignment(last.action.name, last.given_params, last.given_policy)
         self._refuse_duplicate(assignment)

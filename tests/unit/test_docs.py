@@ -3,6 +3,7 @@
 The pages are those of the checkout that this file belongs to; overseer is what is installed.
 """
 
+import ast
 import importlib.util
 import json
 import re
@@ -15,6 +16,7 @@ from types import ModuleType
 import pytest
 from pages import DOCS, FENCE, PAGES, README, ROOT
 
+import overseer
 from overseer.core.config.changes import NEEDS_RESTART
 from overseer.core.config.exec_driver import _PARAMETER, EXEC
 from overseer.core.config.kinds import Group, Kind, ListOf, MapOf
@@ -53,6 +55,25 @@ def keys_of(kind: Kind) -> Iterator[str]:
 def test_generated_parts_are_up_to_date(page: Path) -> None:
     """Whoever changes a message, a key or a state runs ``python docs/generate.py``."""
     assert generator().difference(page) == ""
+
+
+def refusals() -> Iterator[str]:
+    """Yield how the text of every refusal begins that stands in the code: as far as it is always the same."""
+    for path in Path(overseer.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "RequestError":
+                text = node.args[0]
+                first = text.values[0] if isinstance(text, ast.JoinedStr) else text
+                if isinstance(first, ast.Constant):
+                    yield str(first.value)
+
+
+@pytest.mark.parametrize("beginning", sorted(set(refusals())))
+def test_every_refusal_is_in_the_table_of_the_protocol(beginning: str) -> None:
+    """Whoever gets one can look up when it comes."""
+    protocol = (DOCS / "protocol.md").read_text(encoding="utf-8")
+    field = beginning.partition(":")[0]
+    assert f"`{beginning}" in protocol or f"`{field}: …`" in protocol
 
 
 def test_every_generated_part_is_on_a_page() -> None:

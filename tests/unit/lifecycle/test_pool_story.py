@@ -30,7 +30,6 @@ REFUSALS = (
     "task is not in errored state",
     "task not found",
     "task is queued: it has not begun",
-    "task was never started",
 )
 
 
