@@ -62,7 +62,8 @@ def run() -> None:
     """Run a task of ACTION here: print what it prints, end as it ends.
 
     Its stdout goes to stdout, its stderr to stderr. The exit status is its exit code, or 128 + the number
-    of the signal that ended it. Ctrl-C stops the task and waits for its end; a second one kills it.
+    of the signal that ended it. Ctrl-C stops the task and waits for its end; a second one kills it. What it
+    shall read is given to it by `overseer input`, not by stdin.
 
     \b
         overseer run build -p target=release > build.log
