@@ -83,7 +83,7 @@ async def logs(
         last_seq = max((event.seq for event in kept if isinstance(event, Output)), default=0)
         if since is not None and not last_seq:
             metrics = (await client.metrics(task_id=info.task_id)).task
-            last_seq = metrics.output_lines if metrics else 0
+            last_seq = (metrics.last_seq or metrics.output_lines) if metrics else 0
         events = client.subscribe(info.task_id, since_seq=last_seq, until_end=True)
         await end.follow(client, events, printer)
         return end.status()

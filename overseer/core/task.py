@@ -18,12 +18,12 @@ FINISHED: tuple[State, ...] = ("stopped", "errored")
 class TaskRecord:
     """One task over all its runs.
 
-    ``last_seq`` numbers its output lines over all runs; ``epoch`` names that numbering. ``intentional`` tells
-    whether the current run was asked to end. ``run`` counts runs from 1; ``first_run`` tells whether the
-    next or current one is a start and no restart. ``run_time`` adds up all ended runs. ``waited_since`` is when
-    that run was queued, None if it was not; its lines are those after ``seq_before_run``, of ``output_bytes``
-    bytes with their line ends. ``ready`` tells whether the current run is, ``waiting_for`` what other
-    actions the task waits for.
+    ``last_seq`` numbers its output lines over all runs; ``epoch`` names that numbering, and up to
+    ``inherited_seq`` it is that of an earlier overseer. ``intentional`` tells whether the current run was asked
+    to end. ``run`` counts runs from 1; ``first_run`` tells whether the next or current one is a start and no
+    restart. ``run_time`` adds up all ended runs. ``waited_since`` is when that run was queued, None if it was
+    not; its lines are those after ``seq_before_run``, of ``output_bytes`` bytes with their line ends. ``ready``
+    tells whether the current run is, ``waiting_for`` what other actions the task waits for.
     """
 
     task_id: str
@@ -34,6 +34,7 @@ class TaskRecord:
     state: State = "stopped"
     run: int = 0
     last_seq: int = 0
+    inherited_seq: int = 0
     restart_count: int = 0
     pid: int | None = None
     last_pid: int = 0

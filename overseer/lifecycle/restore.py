@@ -53,6 +53,7 @@ def _start(supervisor: Supervisor, task: RestorableTask) -> None:
             epoch=task.epoch,
             created_at=task.created_at,
             last_seq=task.last_seq,
+            inherited_seq=task.last_seq,
             run=task.run,
         ),
     )

@@ -106,10 +106,11 @@ def task_metrics(task: Task, now: int) -> TaskMetrics:
     record = task.record
     running = now - (record.last_started_at or now) if record.pid is not None else 0
     return TaskMetrics(
-        record.last_seq,
+        record.last_seq - record.inherited_seq,
         record.restart_count,
         (record.run_time + running) // 1000,
         record.last_exit_code,
+        record.last_seq if record.inherited_seq else None,
     )
 
 

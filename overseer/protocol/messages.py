@@ -160,6 +160,9 @@ class TaskMetrics(Value):
     restart_count: Annotated[int, _field("Automatic restarts since the last `start`.")]
     runtime_ms: Annotated[int, _field("Run time of all its runs, milliseconds.")]
     last_exit_code: Annotated[int | None, _field("Of its last ended run.")] = None
+    last_seq: Annotated[
+        int | None, _field("Number of its newest line, where an earlier overseer has told some.")
+    ] = None
 
 
 class ActionInfo(Value, kw_only=True):

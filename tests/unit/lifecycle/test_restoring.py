@@ -11,6 +11,7 @@ from overseer.core.process import Outcome
 from overseer.core.retry import PartialRetryPolicy
 from overseer.lifecycle.machine import UNKILLABLE_AFTER
 from overseer.lifecycle.restore import restore
+from overseer.lifecycle.views import task_metrics
 
 RETRY = PartialRetryPolicy(restart_delay=1.0, error_threshold=3)
 
@@ -173,6 +174,17 @@ def test_before_its_first_line_the_numbers_are_those_of_before(world: World, kep
     restore(world.supervisor, [left("a", last_seq=41)], kept)
     ring = world.supervisor.task("a").ring
     assert (ring.first_seq, ring.last_seq) == (42, 41)
+
+
+def test_only_lines_of_this_overseer_are_counted(world: World, kept: Kept) -> None:
+    """The numbers before may have been reserved only."""
+    restore(world.supervisor, [left("a", last_seq=41)], kept)
+    world.worker.spawn(7)
+    world.worker.write(b"line\n")
+    metrics = task_metrics(world.supervisor.task("a"), world.now())
+    assert (metrics.output_lines, metrics.last_seq) == (1, 42)
+    world.start("b", action="other")
+    assert task_metrics(world.supervisor.task("b"), world.now()).last_seq is None
 
 
 def test_what_cannot_be_started_again_is_kept_no_longer(world: World, kept: Kept) -> None:
