@@ -56,6 +56,7 @@ OTHER_PROGRAMS = {
     "export",
     "ffmpeg",
     "head",
+    "less",
     "openssl",
     "pip",
     "printf",
