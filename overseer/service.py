@@ -33,7 +33,7 @@ from overseer.core.worker import Worker, WorkerEvents
 from overseer.documents import Documents
 from overseer.drivers.interfaces import Action, DriverServices
 from overseer.drivers.registry import Drivers, installed_drivers
-from overseer.eventlog import EventLog, LogFile
+from overseer.eventlog import EventLog
 from overseer.given_config import GivenConfig, read_given
 from overseer.identifiers import random_uuids
 from overseer.interfaces import OwnNetworks
@@ -46,6 +46,7 @@ from overseer.lifecycle.supervisor import Defaults, Supervisor
 from overseer.lifecycle.surroundings import Surroundings
 from overseer.listeners import ListenError, listen_all, stop_listening, websocket_url
 from overseer.local import LocalLink
+from overseer.log_file import LogFile
 from overseer.pages import Pages
 from overseer.probes import Probes
 from overseer.process import ControlGroups, ProcessSpawner, ProcessWorker, end_survivors

@@ -50,7 +50,8 @@ ALLOWED = {
     "probes.py": {"core", "http_client", "lifecycle.readiness", "probes"},
     "webhooks.py": {"core", "protocol", "webhooks"},
     "local.py": {"core", "protocol", "lifecycle", "session", "client.link", "local"},
-    "eventlog.py": {"core", "protocol", "eventlog"},
+    "eventlog.py": {"core", "protocol", "log_file"},
+    "log_file.py": {"core"},
     "history": {"core", "history"},
     "systemd.py": set(),
     "prometheus": {

@@ -191,8 +191,8 @@ def test_a_disk_that_becomes_writable_late(launch: Callable[..., Daemon], disk: 
 SLOW = """
 import time
 from overseer.cli import main
-from overseer.eventlog import LogFile
 from overseer.history import store
+from overseer.log_file import LogFile
 
 def slowly(function):
     def wait_and_do(*arguments):
