@@ -27,7 +27,7 @@ from overseer._version import __version__
 from overseer.cli import manual
 from overseer.cli.help import ENVIRONMENT
 from overseer.core import webhooks as webhook_rules
-from overseer.core.config import exec_driver, policies, table
+from overseer.core.config import exec_driver, policies, process_kinds, table
 from overseer.core.config.kinds import WITHOUT_EFFECT, Group, Key, Kind, ListOf, MapOf, Scalar
 from overseer.core.sizes import format_size
 from overseer.core.template.functions import FUNCTIONS
@@ -288,8 +288,6 @@ def _walk(top: Group, prefix: str) -> Iterator[tuple[str, Key]]:
     """Yield every key with its path."""
     for key in top.keys:
         path = prefix + key.name
-        if key.name in exec_driver.RLIMIT_NAMES and prefix == "rlimits.":
-            continue  # sixteen of a kind: told with their group
         yield path, key
         inner = _inner(key.kind)
         # The tables of policies.py are told once, and an action is told by itself.
@@ -299,9 +297,11 @@ def _walk(top: Group, prefix: str) -> Iterator[tuple[str, Key]]:
 
 
 def _inner(kind: Kind) -> Group | None:
-    """Return the group of keys below a key."""
+    """Return the group of keys below a key, where it is not told elsewhere or in a word."""
+    if kind is policies.TASK_POOL or kind is process_kinds.RLIMITS:
+        return None
     if isinstance(kind, Group):
-        return None if kind is policies.TASK_POOL else kind
+        return kind
     if isinstance(kind, MapOf | ListOf):
         return _inner(kind.item)
     if isinstance(kind, exec_driver._Parameter):
@@ -312,11 +312,9 @@ def _inner(kind: Kind) -> Group | None:
 def _expected(kind: Kind) -> str:
     if isinstance(kind, Scalar | ListOf | MapOf):
         return kind.expected
-    if isinstance(kind, Group) and tuple(key.name for key in kind.keys) == exec_driver.RLIMIT_NAMES:
-        limit = exec_driver._LIMIT.expected
-        return (
-            f"a mapping from {_code(exec_driver.RLIMIT_NAMES)} to {limit}, or to `{{soft, hard}}`"
-        )
+    if kind is process_kinds.RLIMITS:
+        names = _code(key.name for key in process_kinds.RLIMITS.keys)
+        return f"a mapping from {names} to {process_kinds.LIMIT.expected}, or to `{{soft, hard}}`"
     return "a mapping"
 
 

@@ -10,9 +10,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from overseer.cli.exit_status import CommandError, ExitStatus
-from overseer.core.config.exec_driver import EXEC, RLIMIT_NAMES
+from overseer.core.config.exec_driver import EXEC
 from overseer.core.config.kinds import Group, Key, Kind, ListOf, MapOf
 from overseer.core.config.policies import RETRY
+from overseer.core.config.process_kinds import RLIMITS
 from overseer.core.config.table import ACTION, CONFIG
 
 # A second way to say what another key says, for configurations of v2: a new one has no use for it.
@@ -91,7 +92,7 @@ def _group(kind: Kind) -> Group | None:
     group = RETRY.group if kind is RETRY else kind
     if not isinstance(group, Group) or _wants_something(group):
         return None
-    return None if tuple(key.name for key in group.keys) == RLIMIT_NAMES else group
+    return None if group is RLIMITS else group
 
 
 def _wants_something(kind: Kind) -> bool:

@@ -15,11 +15,10 @@ from overseer.core.config.kinds import (
     Kind,
     ListOf,
     MapOf,
-    Scalar,
     Schema,
-    UnfitError,
     did_you_mean,
 )
+from overseer.core.config.process_kinds import ACCOUNT, RLIMITS, SIGNAL
 from overseer.core.config.scalars import (
     BOOL,
     NAME,
@@ -32,20 +31,9 @@ from overseer.core.config.scalars import (
     octal,
 )
 from overseer.core.config.section import Report, Section
-from overseer.core.process import SIGNALS, Stream, signal_name, signal_number
-from overseer.core.sizes import SIZE_PATTERN, parse_size
+from overseer.core.process import Stream
 from overseer.core.template import TemplateError, compile_template
 from overseer.core.yaml_source import Path, describe
-
-RLIMIT_NAMES = (
-    *("as", "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile"),
-    *("nproc", "rss", "rtprio", "rttime", "sigpending", "stack"),
-)
-"""The names of resource limits, as in ``prlimit(1)``."""
-
-_SIGNAL_NAMES = tuple(name.removeprefix("SIG") for name in SIGNALS)
-_LARGEST_ID = 2**32 - 2
-_UNLIMITED = "unlimited"
 
 
 @attrs.frozen(kw_only=True)
@@ -167,107 +155,6 @@ def _check(section: Section, values: Mapping[str, Any], report: Report) -> None:
     _warn_of_names(section, values, report)
 
 
-def _account(section: Section) -> str | int:
-    value = section.value
-    if isinstance(value, str) and value and "\0" not in value:
-        return value
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LARGEST_ID:
-        return value
-    raise UnfitError
-
-
-def _signal(section: Section) -> int:
-    if isinstance(section.value, int) and not isinstance(section.value, bool):
-        if section.value in signals.valid_signals():
-            return int(section.value)
-        raise UnfitError
-    try:
-        return signal_number(section.text or "")
-    except ValueError:
-        raise UnfitError from None
-
-
-def _any_case(name: str) -> str:
-    """Return a regular expression for a name in upper and lower case: JSON Schema has no flag for it."""
-    return "".join(f"[{letter}{letter.lower()}]" if letter.isalpha() else letter for letter in name)
-
-
-def _limit(section: Section) -> int | float:
-    if section.value == _UNLIMITED:
-        return float("inf")
-    if isinstance(section.value, bool) or not isinstance(section.value, int | str):
-        raise UnfitError
-    try:
-        return parse_size(section.text or "")
-    except ValueError as error:
-        raise UnfitError from error
-
-
-_ACCOUNT = Scalar(
-    "a name or a number >= 0",
-    _account,
-    {
-        "type": ["string", "integer"],
-        "pattern": r"^[^\u0000]+$",
-        "minimum": 0,
-        "maximum": _LARGEST_ID,
-    },
-)
-_SIGNAL = Scalar(
-    'a signal such as "TERM", "SIGINT" or 15',
-    _signal,
-    {
-        "type": ["string", "integer"],
-        "pattern": f"^({_any_case('SIG')})?({'|'.join(map(_any_case, _SIGNAL_NAMES))})$",
-        "minimum": 1,
-        "maximum": max(signals.valid_signals()),
-    },
-    lambda number: signal_name(number).removeprefix("SIG"),
-)
-_LIMIT = Scalar(
-    'an integer >= 0, a size such as "64MiB" or "unlimited"',
-    _limit,
-    {
-        "type": ["integer", "string"],
-        "minimum": 0,
-        "pattern": f"{SIZE_PATTERN}|^{_UNLIMITED}$",
-    },
-)
-
-
-@attrs.frozen
-class _Rlimit(Kind):
-    """One limit for both, or ``{soft, hard}``."""
-
-    def read(self, section: Section, report: Report) -> tuple[int | None, int | None]:
-        """Return the soft and the hard limit."""
-        if not isinstance(section.value, dict):
-            both = _LIMIT.read(section, report)
-            return _bounded(both), _bounded(both)
-        limits = _SOFT_AND_HARD.read(section, report)
-        soft, hard = limits["soft"], limits["hard"]
-        if soft is not None and hard is not None and soft > hard:
-            shown, bound = section.at("soft").text, section.at("hard").text
-            report.refuse(section.at("soft"), f"{shown} is more than the hard limit {bound}")
-        return _bounded(soft), _bounded(hard)
-
-    def schema(self) -> Schema:
-        """Return either form."""
-        return {"anyOf": [_LIMIT.schema(), _SOFT_AND_HARD.schema()]}
-
-
-def _bounded(limit: Any) -> int | None:
-    return limit if isinstance(limit, int) else None
-
-
-_SOFT_AND_HARD = Group(
-    keys=(
-        Key("soft", _LIMIT, required=True, description="what holds; the process may raise it"),
-        Key("hard", _LIMIT, required=True, description="how far the process may raise it"),
-    ),
-)
-
-
 @attrs.frozen
 class _Parameter(Kind):
     """Nothing for a required parameter, a scalar for its default, or a mapping."""
@@ -361,24 +248,18 @@ EXEC = Group(
             "clear_env", BOOL, default=False, description="whether the child inherits no variables"
         ),
         Key("cwd", TEMPLATE_NAME, description="working directory, a template"),
-        Key("user", _ACCOUNT, description="user the child runs as"),
-        Key("group", _ACCOUNT, description="group the child runs as"),
+        Key("user", ACCOUNT, description="user the child runs as"),
+        Key("group", ACCOUNT, description="group the child runs as"),
         Key("umask", octal(0o777, "0022"), description="file mode bits taken away"),
         Key("nice", integer(-20, 19), description="scheduling priority"),
         Key(
             "rlimits",
-            Group(
-                sparse=True,
-                keys=tuple(
-                    Key(name, _Rlimit(), description=f"the limit --{name} of prlimit(1)")
-                    for name in RLIMIT_NAMES
-                ),
-            ),
+            RLIMITS,
             description="resource limits, soft and hard",
         ),
         Key(
             "stop_signal",
-            _SIGNAL,
+            SIGNAL,
             default=int(signals.SIGTERM),
             description="signal that asks the child to end",
         ),
