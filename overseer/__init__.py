@@ -22,14 +22,12 @@ if TYPE_CHECKING:
         DriverConfig,
         DriverServices,
         PoolConfig,
-        ServiceHandler,
-        Submission,
-        Submitter,
         ValidationError,
         WorkerCallbacks,
     )
     from overseer.drivers.processes import WorkerConfig, start_worker
     from overseer.drivers.registry import register_factory
+    from overseer.drivers.services import ServiceHandler, Submission, Submitter
     from overseer.drivers.virtual import CoroutineRun, ThreadRun, start_virtual_worker
     from overseer.protocol.messages import ActionInfo
     from overseer.service import OverseerService
@@ -79,14 +77,12 @@ _MODULES = {
         "DriverConfig",
         "DriverServices",
         "PoolConfig",
-        "ServiceHandler",
-        "Submission",
-        "Submitter",
         "ValidationError",
         "WorkerCallbacks",
     ),
     "overseer.drivers.processes": ("WorkerConfig", "start_worker"),
     "overseer.drivers.registry": ("register_factory",),
+    "overseer.drivers.services": ("ServiceHandler", "Submission", "Submitter"),
     "overseer.drivers.virtual": ("CoroutineRun", "ThreadRun", "start_virtual_worker"),
     "overseer.protocol.messages": ("ActionInfo",),
     "overseer.service": ("OverseerService",),

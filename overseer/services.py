@@ -15,13 +15,8 @@ from twisted.logger import Logger
 from overseer.core.process import Outcome, Stream
 from overseer.core.retry import RetryAfter, RetryPolicy, RetryState
 from overseer.core.worker import Worker
-from overseer.drivers.interfaces import (
-    Action,
-    IDriverReactor,
-    ServiceHandler,
-    Submission,
-    WorkerCallbacks,
-)
+from overseer.drivers.interfaces import Action, IDriverReactor, WorkerCallbacks
+from overseer.drivers.services import ServiceHandler, Submission
 from overseer.drivers.virtual import CoroutineRun, start_virtual_worker
 from overseer.lifecycle.requests import RequestError, Starter
 from overseer.lifecycle.supervisor import Supervisor
@@ -192,7 +187,7 @@ class _Service:
 
 
 class _Submitter:
-    """See :class:`~overseer.drivers.interfaces.Submitter`."""
+    """See :class:`~overseer.drivers.services.Submitter`."""
 
     def __init__(self, run: CoroutineRun, reactor: IDriverReactor, supervisor: Supervisor) -> None:
         self.sleep = run.sleep
@@ -208,7 +203,7 @@ class _Submitter:
         wait: bool = False,
         receipt: str | None = None,
     ) -> Submission:
-        """See :class:`~overseer.drivers.interfaces.Submitter`."""
+        """See :class:`~overseer.drivers.services.Submitter`."""
         told: Deferred[Submission] = Deferred()
         given = task_id
 
@@ -245,7 +240,7 @@ class _Submitter:
         return Submission("rejected", task_id or None, error.message)
 
     async def in_thread(self, function: Callable[[], _Result]) -> _Result:
-        """See :class:`~overseer.drivers.interfaces.Submitter`."""
+        """See :class:`~overseer.drivers.services.Submitter`."""
         told: Deferred[_Result] = Deferred()
 
         def tell(deliver: Callable[[Any], None], result: Any) -> None:

@@ -21,14 +21,8 @@ from overseer.core.config import Group, Key
 from overseer.core.config.kinds import ListOf, MapOf
 from overseer.core.config.scalars import BOOL, DURATION, NAME, WRITTEN, choice
 from overseer.core.retry import RetryPolicy
-from overseer.drivers.interfaces import (
-    ActionHandlerFactory,
-    DriverConfig,
-    PoolConfig,
-    ServiceHandler,
-    Submission,
-    Submitter,
-)
+from overseer.drivers.interfaces import ActionHandlerFactory, DriverConfig, PoolConfig
+from overseer.drivers.services import ServiceHandler, Submission, Submitter
 from overseer.drivers.watch_journal import WatchJournal
 
 TOGETHER = 64

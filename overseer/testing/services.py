@@ -14,7 +14,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
-from overseer.drivers.interfaces import ServiceHandler, Submission
+from overseer.drivers.services import ServiceHandler, Submission
 from overseer.testing import FakeAction, FakeReactor
 
 _Result = TypeVar("_Result")

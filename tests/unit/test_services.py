@@ -8,13 +8,8 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import capturedLogs
 
-from overseer.drivers.interfaces import (
-    Action,
-    DriverServices,
-    ServiceHandler,
-    Submission,
-    Submitter,
-)
+from overseer.drivers.interfaces import Action, DriverServices
+from overseer.drivers.services import ServiceHandler, Submission, Submitter
 from overseer.lifecycle.requests import RequestError, Starter
 from overseer.services import AGAIN, Services
 from overseer.testing import FakeReactor

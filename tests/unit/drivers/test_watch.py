@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred, succeed
 
-from overseer.drivers.interfaces import Submission
+from overseer.drivers.services import Submission
 from overseer.drivers.watch import TOGETHER, Search, WatchFactory, WatchHandler
 from overseer.drivers.watch_journal import WatchJournal
 from overseer.testing import make_action, problems
