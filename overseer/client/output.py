@@ -32,6 +32,7 @@ _front, _BACK = _form.split(b"DATA")
 _FRONT = re.compile(_FRAME_HEAD + b"(" + _front + b")", re.DOTALL)
 # A text can have no such bytes: they would be no UTF-8.
 _BOUNDARY = re.compile(rb"\}" + _FRAME_HEAD + rb'\{"', re.DOTALL)
+_ENDING = re.compile(b"(.*)" + _BACK + rb"\Z", re.DOTALL)
 _SEQ = b'"seq":'
 
 _unescape = msgspec.json.Decoder(str).decode
@@ -70,7 +71,7 @@ Event: TypeAlias = Message | OutputBlock
 def read_block(data: bytes) -> OutputBlock | None:
     """Return the run of output that ``data`` begins with, None without one worth the while.
 
-    Its last line is the one before the last of the same stream: that one may be cut off.
+    It ends before the last line of the same stream, unless this is whole and the end of ``data``.
     """
     first = _FRONT.match(data) if len(data) >= WORTHWHILE else None
     if first is None:
@@ -82,15 +83,22 @@ def read_block(data: bytes) -> OutputBlock | None:
     # What has the length of a front was taken for one: it was if there are as many.
     if not lines or lines != data.count(front, begin, end):
         return None
+    head = 4 if data[last - 3] == ord("~") else 2
+    size = last - head
+    ending = None
+    if int.from_bytes(data[last - head // 2 : last]) == len(data) - last:
+        ending = _ENDING.match(data, end)
+    if ending is not None:
+        text += ending[1] + b"\n"
+        size = len(data)
     try:
         if b'"' in text or b"\\" in text:  # a quote without a backslash belongs to another message
             text = _unescape(b'"%b"' % text.replace(b"\n", rb"\n")).encode()
         name = task_id.decode()
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
-    number = data.rfind(_SEQ, begin, last) + len(_SEQ)
+    number = data.rfind(_SEQ, begin, size) + len(_SEQ)
     seq = int(data[number : data.index(b"}", number)])
-    size = last - (4 if data[last - 3] == ord("~") else 2)
     return OutputBlock(name, cast("Stream", stream.decode()), text, seq, size, data)
 
 

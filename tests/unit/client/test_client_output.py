@@ -110,14 +110,18 @@ def test_pings_among_lines_are_found(sent: list[bytes]) -> None:
 
 @pytest.mark.parametrize("task_id", ["t", "5f0c" * 9])
 def test_many_lines_are_one_block(task_id: str) -> None:
-    """Across times and widths of numbers and of frames, up to the line that may be cut off."""
+    """Across times and widths of numbers and of frames, but for a last one that is cut off."""
     texts = ["short", "x" * 90, "", 'say "é"\t', "back\\slash"] * 300
     data = batch(task_id, "stderr", "\n".join(texts[:700]), 1)
     data += batch(task_id, "stderr", "\n".join(texts[700:]), 701)
-    (block, last) = read(data, [])
+    (block,) = read(data, [])
+    assert isinstance(block, OutputBlock)
+    assert block.data == "".join(f"{text}\n" for text in texts).encode()
+    assert (block.stream, block.seq) == ("stderr", len(texts))
+    (block, last) = read(data, [len(data) - 1])
     assert isinstance(block, OutputBlock)
     assert block.data == "".join(f"{text}\n" for text in texts[:-1]).encode()
-    assert (block.stream, block.seq, last) == ("stderr", len(texts) - 1, payloads(data)[-1])
+    assert (block.seq, last) == (len(texts) - 1, payloads(data)[-1])
 
 
 @pytest.mark.parametrize(
@@ -155,4 +159,4 @@ def test_messages_are_of_this_kind() -> None:
     assert block is not None
     messages: list[Message] = [*block.messages()]
     assert messages[0] == Output("t", 7, "stdout", "a", messages[0].ts, 1)  # type: ignore[attr-defined]
-    assert len(messages) == 50
+    assert len(messages) == 51
