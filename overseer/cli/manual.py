@@ -3,6 +3,7 @@
 ``docs/generate.py`` writes both.
 """
 
+import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator
 
@@ -148,7 +149,7 @@ def _option_table(options: Iterable[tuple[str, str]]) -> str:
 def _paragraphs(text: str) -> tuple[str, ...]:
     return tuple(
         part if part.startswith(_VERBATIM) else " ".join(part.split())
-        for part in _PARAGRAPHS.split(text.strip("\n"))
+        for part in _PARAGRAPHS.split(inspect.cleandoc(text))
     )
 
 

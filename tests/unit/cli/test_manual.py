@@ -36,6 +36,13 @@ def test_commands_are_in_the_page_once() -> None:
     assert all(page.count(f"### `{name}`\n") == 1 for name in names)
 
 
+def test_examples_keep_their_lines() -> None:
+    """Three commands in one line would be one command that does something else."""
+    examples = [line for line in commands_markdown().splitlines() if "completion zsh" in line]
+    assert examples == ['overseer completion zsh  > "${fpath[1]}/_overseer"']
+    assert f"\n{examples[0]}\n" in manual_page("1.2.3")
+
+
 def test_the_man_page_is_one() -> None:
     """It has what man(7) wants, every command and every status; groff finds nothing wrong."""
     page = manual_page("1.2.3")
