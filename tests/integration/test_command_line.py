@@ -395,8 +395,7 @@ async def test_raw(run: Run) -> None:
     assert [(one["type"], one["id"]) for one in answers] == [("pool_info", "mine"), ("error", "2")]
     done = await run("raw", stdin='{"type": "start", "action": "echo", "task_id": "raw"}\n')
     assert "started" in done.out
-    start = {"type": "start", "action": "seq", "params": {"n": "20000"}, "task_id": "many"}
-    await run("raw", json.dumps(start))
+    await run("run", "seq", "--id", "many", "-p", "n=20000")
     done = await run("raw", json.dumps({"type": "replay", "task_id": "many", "ack": True}))
     kept = [json.loads(line) for line in done.out.splitlines()]
     assert [one["data"] for one in kept if one["type"] == "output"][-1] == "20000"
