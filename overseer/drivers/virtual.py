@@ -34,6 +34,8 @@ PID = 0
 """What stands for the process id of a run that is no process (protocol.md section 5)."""
 SEND_SIZE = 64 * 1024
 """Characters that are collected before whoever sends them waits: as much as one read of a pipe."""
+_EXIT_CODES = range(-(2**31), 2**31)
+"""What databases and clients of any language take; a greater number could be told to nobody."""
 _TERMINATED = Outcome.from_signal(signal.SIGTERM)
 _KILLED = Outcome.from_signal(signal.SIGKILL)
 _OURS = {defer.__name__, __name__, "overseer.drivers.functions"}
@@ -191,9 +193,9 @@ class _VirtualWorker(Uninteractive, ABC):
     def _outcome(self, result: object) -> tuple[Outcome, str]:
         if result is None:
             return Outcome(0), ""
-        if isinstance(result, int):
+        if isinstance(result, int) and result in _EXIT_CODES:
             return Outcome(int(result)), ""
-        return Outcome(1), f"expected an exit code, an integer, got {result!r}\n"
+        return Outcome(1), f"expected an exit code, an integer of 32 bits, got {_shown(result)}\n"
 
     def _failure(self, error: BaseException | None) -> tuple[Outcome, str]:
         if self._cancelled and isinstance(error, CancelledError):
@@ -461,6 +463,13 @@ def start_virtual_worker(
     worker.start()
     callbacks.begun.append(worker)
     return worker
+
+
+def _shown(value: object) -> str:
+    try:
+        return repr(value)
+    except Exception:  # of a driver's class, or too long a number
+        return f"an object of type {type(value).__name__}"
 
 
 def _without_ours(frames: TracebackType | None) -> TracebackType | None:

@@ -64,11 +64,25 @@ def test_a_coroutine_is_a_run() -> None:
     assert run.reactor.getDelayedCalls() == []
 
 
+class Unshowable:
+    def __repr__(self) -> str:
+        raise RuntimeError
+
+
 @pytest.mark.parametrize(
-    ("result", "code", "told"), [(None, 0, []), (True, 1, []), ("x", 1, ["expected an exit code"])]
+    ("result", "code", "told"),
+    [
+        (None, 0, []),
+        (True, 1, []),
+        (-(2**31), -(2**31), []),
+        ("x", 1, ["expected an exit code"]),
+        (2**31, 1, ["expected an exit code"]),
+        pytest.param(1 << 100_000, 1, ["expected an exit code"], id="a number nobody can write"),
+        (Unshowable(), 1, ["expected an exit code"]),
+    ],
 )
 def test_what_a_function_returns(result: object, code: int, told: list[str]) -> None:
-    """Nothing is success; what is no integer is told."""
+    """Nothing is success; what is no integer, or one that nobody could be told, is told so."""
 
     async def work(_run: CoroutineRun) -> Any:
         return result
