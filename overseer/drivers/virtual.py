@@ -308,7 +308,7 @@ class _ThreadWorker(_VirtualWorker):
     def attend(self) -> None:
         """See to a line that is not to be told yet, or has filled the buffer; called by the thread.
 
-        :raises CancelledError: when the run was asked to end.
+        :raises CancelledError: when the run has ended, or was asked to.
         """
         buffer = self.buffer
         with self.changed:
@@ -323,12 +323,12 @@ class _ThreadWorker(_VirtualWorker):
             self.refuse_cancelled()
 
     def refuse_cancelled(self) -> None:
-        """Go on unless the run was asked to end.
+        """Go on unless the run has ended, or was asked to.
 
-        :raises CancelledError: when it was.
+        :raises CancelledError: when it has, or was.
         """
         if self.cancelled:
-            raise CancelledError("the run was asked to end")
+            raise CancelledError("the run has ended, or was asked to")
 
     def _run(self) -> None:
         # Not one of the reactor's pool, which waits for all of them in the end.
@@ -341,6 +341,10 @@ class _ThreadWorker(_VirtualWorker):
         except BaseException as error:
             ended = self._failure(error)
         self.reactor.callFromThread(self._end, *ended)
+
+    def _end(self, outcome: Outcome, error: str = "") -> None:
+        super()._end(outcome, error)
+        self._cancel()  # threads that the function has begun may use the run still
 
     def _cancel(self) -> None:
         with self.changed:
@@ -406,13 +410,13 @@ class ThreadRun:
 
     @property
     def cancelled(self) -> bool:
-        """Whether the run was asked to end."""
+        """Whether the run has ended, or was asked to."""
         return self._worker.cancelled
 
     def send(self, stream: Stream, line: str) -> None:
         """Tell a line; returns as soon as there is room for more.
 
-        :raises twisted.internet.defer.CancelledError: when the run was asked to end.
+        :raises twisted.internet.defer.CancelledError: when the run has ended, or was asked to.
         :raises ValueError: when there is no such stream.
         """
         buffer = self._buffer

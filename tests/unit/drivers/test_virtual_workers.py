@@ -1,5 +1,6 @@
 """Virtual workers: what becomes of a coroutine and of a function in a thread."""
 
+import queue
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -321,6 +322,42 @@ def test_a_thread_waits_while_nobody_takes_its_lines() -> None:
     run.worker.resume_output()
     run.wait()
     assert len(run.lines("stdout")) == 3 * READ
+
+
+def test_threads_end_with_the_run_that_they_share() -> None:
+    """Where they wait for room that nobody will make any more, and where they send next."""
+    paused, filling, ended = threading.Event(), threading.Event(), threading.Event()
+    refused = queue.SimpleQueue[str]()
+
+    def wait_for_room(run: ThreadRun) -> None:
+        assert paused.wait(10)
+        filling.set()
+        try:
+            while True:
+                run.send("stdout", LINE * READ)
+        except CancelledError:
+            refused.put("waits")
+
+    def send_later(run: ThreadRun) -> None:
+        assert ended.wait(10)
+        try:
+            run.send("stdout", "late")
+        except CancelledError:
+            refused.put("sends")
+
+    def work(run: ThreadRun) -> None:
+        for function in (wait_for_room, send_later):
+            threading.Thread(target=function, args=(run,)).start()
+        assert filling.wait(10)
+
+    run = start(work)
+    run.worker.pause_output()
+    paused.set()
+    run.wait()
+    assert refused.get(timeout=10) == "waits"
+    ended.set()
+    assert refused.get(timeout=10) == "sends"
+    assert "late" not in run.lines("stdout")
 
 
 def test_threads_that_share_a_run_lose_nothing() -> None:
