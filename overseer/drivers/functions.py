@@ -11,12 +11,13 @@ text is one of stdout, a pair is a stream and a line of it.
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing, closing
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, TypeVar, cast, get_args, get_type_hints
 
 import attrs
 import msgspec
 
 from overseer.core.config import Group, Key, Kind, Parameter, Report, Schema, Section
+from overseer.core.process import Stream
 from overseer.core.retry import RetryPolicy
 from overseer.core.worker import Worker
 from overseer.core.yaml_source import describe
@@ -127,7 +128,7 @@ class FunctionHandler(ActionHandler):
                     if isinstance(line, str):
                         await run.send("stdout", line)
                     else:
-                        await run.send(*line)
+                        await run.send(*_pair(line))
 
         def send_each(run: ThreadRun) -> Any:
             with closing(call(run)) as lines:
@@ -139,7 +140,7 @@ class FunctionHandler(ActionHandler):
                     if isinstance(line, str):
                         run.send("stdout", line)
                     else:
-                        run.send(*line)
+                        run.send(*_pair(line))
 
         if inspect.isasyncgenfunction(function):
             return start_virtual_worker(task_id, send_all, callbacks)
@@ -231,6 +232,13 @@ def _arguments(function: Callable[..., Any]) -> tuple[list[_Argument], list[_Arg
         argument = _Argument(name, hint, parameter.default, about[0] if about else Parameter())
         (configured if parameter.kind is parameter.KEYWORD_ONLY else given).append(argument)
     return given, configured
+
+
+def _pair(yielded: Any) -> tuple[Stream, str]:
+    match yielded:
+        case (str() as stream, line):
+            return cast("Stream", stream), line
+    raise TypeError(f"expected a line of text, or a pair of stream and line, got {yielded!r}")
 
 
 def _written(default: object) -> str:

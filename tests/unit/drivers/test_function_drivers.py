@@ -130,6 +130,24 @@ def test_every_kind_of_function(function: Any, code: int) -> None:
     assert (run.lines("stderr"), run.exit_code) == (["done"], code)
 
 
+@pytest.mark.parametrize("yielded", [5, None, b"ab", ("stdout", "a", "b"), (b"stdout", "a")])
+def test_what_is_no_line_is_told(yielded: Any) -> None:
+    """With what was expected instead: there is no place in the function to show."""
+
+    def numbers() -> Iterator[Any]:
+        yield yielded
+
+    async def async_numbers() -> AsyncIterator[Any]:
+        yield yielded
+
+    for function in (numbers, async_numbers):
+        run = make_action(FunctionFactory("numbers", function)).start()
+        run.wait()
+        expected = "TypeError: expected a line of text, or a pair of stream and line"
+        assert run.lines("stderr") == [f"{expected}, got {yielded!r}"]
+        assert run.exit_code == 1
+
+
 def test_a_generator_that_is_stopped_is_closed() -> None:
     """It can clean up."""
     closed = []
