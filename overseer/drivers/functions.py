@@ -168,6 +168,24 @@ class _Argument:
         """Whether it has no default."""
         return self.default is inspect.Parameter.empty
 
+    def check_default(self, function: Callable[..., Any]) -> None:
+        """See that a client could write its default, too: all that comes from clients is text.
+
+        :raises TypeError: when none could.
+        """
+        if self.required:
+            return
+        try:
+            if self.default is not None:
+                self.converted(_written(self.default))
+                return
+        except ValidationError:
+            pass
+        raise TypeError(
+            f"{function.__qualname__}: {self.name}: expected a default that a client could write,"
+            f" got {self.default!r}"
+        )
+
     def parameter(self) -> Parameter:
         """Return it as a client's parameter."""
         default = None if self.required else _written(self.default)
@@ -231,6 +249,8 @@ def _arguments(function: Callable[..., Any]) -> tuple[list[_Argument], list[_Arg
         about = [extra for extra in get_args(hint)[1:] if isinstance(extra, Parameter)]
         argument = _Argument(name, hint, parameter.default, about[0] if about else Parameter())
         (configured if parameter.kind is parameter.KEYWORD_ONLY else given).append(argument)
+    for argument in given:
+        argument.check_default(function)
     return given, configured
 
 

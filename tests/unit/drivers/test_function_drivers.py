@@ -172,6 +172,19 @@ def test_a_parameter_without_a_name_is_refused() -> None:
         FunctionFactory("bad", lambda *things: None)
 
 
+def test_a_default_that_is_no_text_is_refused() -> None:
+    """A client that leaves its parameter out would be told of a mistake that it has not made."""
+
+    def optional(to: int | None = None) -> None: ...
+
+    def several(to: Annotated[list[str], Parameter()] = []) -> None: ...  # noqa: B006
+
+    for function, shown in ((optional, "None"), (several, r"\[\]")):
+        expected = f"to: expected a default that a client could write, got {shown}$"
+        with pytest.raises(TypeError, match=expected):
+            FunctionFactory("bad", function)
+
+
 def test_the_schema_knows_the_keys() -> None:
     """So that an editor does."""
     schema = config_schema(Drivers([COUNT]).keys)
