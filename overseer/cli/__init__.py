@@ -1,5 +1,6 @@
 """The ``overseer`` command: runs the daemon in the foreground, or does what its first word says."""
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ def main(arguments: Sequence[str] | None = None, version: str | None = None) -> 
     ``version`` is what ``--version`` tells, if it is not of this overseer.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    _open_what_is_closed()
     try:
         status = overseer.main(words, prog_name="overseer", standalone_mode=False, obj=version)
     except click.ClickException as error:
@@ -34,6 +36,16 @@ def run_cli(version: str, commit: str = "") -> NoReturn:
     """
     name = Path(sys.argv[0]).name
     sys.exit(main(version=f"{name} {version} ({commit})" if commit else f"{name} {version}"))
+
+
+def _open_what_is_closed() -> None:
+    """Let who was started without stdin, stdout or stderr (``>&-``) have one that leads nowhere.
+
+    Python has None for them, and the next files and sockets would get their numbers.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115  # for good
 
 
 def _one_line(error: click.ClickException) -> str:

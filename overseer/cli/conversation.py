@@ -49,6 +49,7 @@ _REFUSALS: tuple[tuple[str, ExitStatus, str], ...] = (
         ExitStatus.REFUSED,
         "`overseer restart` starts any task again",
     ),
+    ("unknown signal: ", ExitStatus.REFUSED, "they are called as by `kill -l`: HUP, USR1, INT …"),
     ("task already running", ExitStatus.REFUSED, "--on-duplicate says what to do then"),
 )
 """How the words of an ``error`` begin (protocol.md section 2), and what is to be done about it."""
@@ -87,6 +88,8 @@ def run_reactor(whole: Coroutine[Any, Any, int]) -> int:
     assert error is not None
     if isinstance(error, BrokenPipeError):
         return BROKEN_PIPE
+    if isinstance(error, OSError):  # all those of a connection are of the family
+        raise CommandError(ExitStatus.FAILED, f"cannot print: {error.strerror}") from error
     if isinstance(error, RequestRefused):
         raise refused(error.message) from error
     for kind, status, advice in _FAILURES:

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from overseer.cli.conversation import reactor
-from overseer.cli.exit_status import BROKEN_PIPE, INTERRUPTED, CommandError, ExitStatus, of_task
+from overseer.cli.exit_status import INTERRUPTED, CommandError, ExitStatus, of_task
 from overseer.cli.outlet import MOST_WAITING, Outlet
 from overseer.cli.past import find_task_or_run, how_it_ended, status_of
 from overseer.cli.printer import Printer
@@ -40,16 +40,16 @@ _LOOK_INTERVAL = 0.2
 async def run(
     client: Client, *, as_json: bool, action: str, timestamps: bool, **options: Any
 ) -> int:
-    """Run a task to its end; Ctrl-C stops it, once more kills it."""
+    """Run a task to its end; Ctrl-C stops it, once more kills it, and so does whatever ends the printing."""
     fields = await start_fields(client, action, **options)
     end = _End()
     events = client.run(action, **fields)
     _stop_on_signals(client, lambda: events.task_id or fields["task_id"])
     try:
         await end.follow(client, events, _printer(timestamps=timestamps, as_json=as_json))
-    except BrokenPipeError:
+    except OSError:  # nobody reads any more, or the disk is full
         await client.stop(events.task_id)
-        return BROKEN_PIPE
+        raise
     return end.status()
 
 
@@ -123,6 +123,7 @@ class _End:
     def __init__(self) -> None:
         self.exited: Exited | None = None
         self._last: Event | None = None
+        self._connected = True
 
     async def follow(
         self, client: Client, events: Subscription, printer: Printer | None = None
@@ -137,6 +138,7 @@ class _End:
                     await printer.outlet.settled(MOST_WAITING)
         finally:
             watchdog.stop()
+            self._connected = client.connected
             if printer is not None:
                 await printer.outlet.settled()
 
@@ -166,6 +168,12 @@ class _End:
                 )
             case Error(message=message):
                 raise CommandError(ExitStatus.REFUSED, message)
+        if not self._connected:
+            raise CommandError(
+                ExitStatus.LOST,
+                "the connection is lost, and the task may go on without it",
+                "see what the daemon has logged",
+            )
         raise CommandError(
             ExitStatus.LOST, "how the task ended is not known", "the daemon knows nothing of it"
         )
@@ -209,7 +217,10 @@ def _printer(**options: Any) -> Printer:
 
 
 def _stop_on_signals(client: Client, task_id: Callable[[], str]) -> None:
-    """Let Ctrl-C and SIGTERM stop the task, the second one kill it, and the third one end this command."""
+    """Let Ctrl-C and SIGTERM stop the task, the second one kill it, and the third one end this command.
+
+    SIGHUP, which a terminal that closes may send more than once, stops the task, too; not under nohup(1).
+    """
     requests: list[Callable[[], Coroutine[Any, Any, object]]] = [
         lambda: client.stop(task_id()),
         lambda: client.signal(task_id(), "KILL"),
@@ -222,8 +233,13 @@ def _stop_on_signals(client: Client, task_id: Callable[[], str]) -> None:
         notice(words.pop(0))
         reactor.callFromThread(_send, requests.pop(0))
 
+    def hung_up(_number: int, _frame: FrameType | None) -> None:
+        reactor.callFromThread(_send, lambda: client.stop(task_id()))
+
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, interrupted)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, hung_up)
 
 
 def _send(request: Callable[[], Coroutine[Any, Any, object]]) -> None:

@@ -58,6 +58,8 @@ actions:
     config: {{entrypoint: sleep, command: ["1000"]}}
 """
 
+SIGNALS_OF_RUN = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 Run = Callable[..., Coroutine[Any, Any, "Done"]]
 RunAlone = Callable[..., "Done"]
 ensure_deferred = pytest_twisted.ensureDeferred
@@ -97,7 +99,7 @@ def run(
     """Run a command to its end, in this process: to start Python anew each time would take minutes."""
     monkeypatch.chdir(daemon.folder)
     monkeypatch.setattr(conversation, "outcome", outcome)
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) for number in SIGNALS_OF_RUN}
 
     async def run(*words: str, stdin: str = "", **environment: str) -> Done:
         for name, value in variables(daemon, **environment).items():
@@ -279,6 +281,61 @@ def test_a_closed_pipe_stops_the_task(daemon: Daemon, client: Client) -> None:
     )
     assert (done.stdout, done.stderr) == ("y\ny\n141\n", "")
     eventually(lambda: state(client, "piped") == "stopped")
+
+
+def test_a_full_disk_stops_the_task_and_is_told(daemon: Daemon, client: Client) -> None:
+    """In one line, as everything that goes wrong; and of a command that only looks, too."""
+    yes = ["run", "sh", "--id", "full", "-p", "script=yes"]
+    for words in (yes, ["ls"], ["ls", "--json"]):
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run(
+                [sys.executable, "-m", "overseer", *words],
+                env=variables(daemon),
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+                timeout=DEADLINE,
+                check=False,
+            )
+        told = (done.returncode, done.stderr)
+        assert told == (1, "overseer: cannot print: No space left on device\n"), words
+    eventually(lambda: state(client, "full") == "stopped")
+
+
+def test_a_terminal_that_closes_stops_the_task(daemon: Daemon, client: Client) -> None:
+    """However often it says so; where there is no stdout at all the task just runs."""
+    words = [sys.executable, "-m", "overseer", "run", "sh", "--id", "hung-up", "-p"]
+    trap = "trap 'sleep 0.3; exit 7' TERM; while :; do echo on; sleep 0.01; done"
+    main_end, terminal = os.openpty()
+    command = subprocess.Popen(
+        [*words, f"script={trap}"],
+        env=variables(daemon),
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+    )
+    os.close(terminal)
+    os.read(main_end, 4)
+    os.close(main_end)
+    for _ in range(2):
+        command.send_signal(signal.SIGHUP)
+    assert command.wait(DEADLINE) in (1, 7)
+    eventually(lambda: state(client, "hung-up") == "stopped")
+    (task,) = [t for t in client.ask(type="list")["tasks"] if t["task_id"] == "hung-up"]
+    assert task["last_exit_code"] == 7
+
+
+def test_without_any_stdout(daemon: Daemon) -> None:
+    for redirection in ("<&-", ">&-", "2>&-", "<&- >&- 2>&-"):
+        command = f"{sys.executable} -m overseer run sh -p 'script=echo out; exit 3'"
+        done = subprocess.run(
+            ["bash", "-c", f"{command} {redirection}"],
+            env=variables(daemon),
+            timeout=DEADLINE,
+            capture_output=True,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (3, b""), redirection
 
 
 @ensure_deferred
