@@ -4,6 +4,7 @@ Every check is a function that yields findings and changes nothing on the machin
 """
 
 import contextlib
+import errno
 import json
 import os
 import resource
@@ -20,7 +21,7 @@ import attrs
 import click
 
 from overseer.cli.terminal import styled
-from overseer.core.config import Config, ConfigError, default_config, read_keys
+from overseer.core.config import Config, ConfigError, read_keys
 from overseer.core.config.exec_driver import EXEC, ExecConfig
 from overseer.core.counted import counted
 from overseer.core.listen import (
@@ -67,9 +68,11 @@ def examine(config_path: str | None) -> Iterator[Finding]:
     """Yield the findings about this machine and the configuration, which ``read_config`` finds."""
     config, findings = _configuration(config_path)
     yield from findings
-    yield from _permissions(config, find_config(config_path))
-    for check in (_listeners, _database, _event_log, _programs):
-        yield from check(config)
+    yield _user()
+    if config is not None:
+        yield from _permissions(config, find_config(config_path))
+        for check in (_listeners, _database, _event_log, _programs):
+            yield from check(config)
     yield from _limits()
     yield from _kernel()
 
@@ -80,17 +83,17 @@ def _line(finding: Finding) -> str:
     return f"{level}  {finding.subject}: {finding.text}{advice}"
 
 
-def _configuration(path: str | None) -> tuple[Config, list[Finding]]:
-    """Return the configuration to go on with, the defaults where it cannot be read."""
+def _configuration(path: str | None) -> tuple[Config | None, list[Finding]]:
+    """Return the configuration, None where it is none: nothing can be said then of what it names."""
     name = find_config(path)
     try:
         config = read_config(path)
     except ConfigFileError as error:
         text, advice = str(error), "name it by --config or OVERSEER_CONFIG"
-        return default_config({}), [Finding("fail", "configuration", text, advice)]
+        return None, [Finding("fail", "configuration", text, advice)]
     except ConfigError as error:
         found = [Finding("fail", "configuration", str(problem)) for problem in error.problems]
-        return default_config({}), found
+        return None, found
     if name is None:
         text, advice = "there is none, so there are no actions", "write one with `overseer init`"
         return config, [Finding("warn", "configuration", text, advice)]
@@ -100,13 +103,15 @@ def _configuration(path: str | None) -> tuple[Config, list[Finding]]:
     return config, [Finding("ok", "configuration", f"{name}, {count}"), *warnings]
 
 
-def _permissions(config: Config, name: str | None) -> Iterator[Finding]:
+def _user() -> Finding:
     if os.geteuid() == 0:
         text = "the daemon and all its tasks would run as root"
         advice = "run it as a user of its own, or give the actions a `user`"
-        yield Finding("warn", "user", text, advice)
-    else:
-        yield Finding("ok", "user", f"not root (user {os.geteuid()})")
+        return Finding("warn", "user", text, advice)
+    return Finding("ok", "user", f"not root (user {os.geteuid()})")
+
+
+def _permissions(config: Config, name: str | None) -> Iterator[Finding]:
     if name is not None and config.tokens:
         with contextlib.suppress(OSError):
             if Path(name).stat().st_mode & (stat.S_IRGRP | stat.S_IROTH):
@@ -149,6 +154,12 @@ def _tcp(address: TcpAddress) -> Finding:
         except OSError as error:
             if _answers_as_overseer(address):
                 return Finding("ok", subject, "an overseer runs there already")
+            if error.errno == errno.EADDRNOTAVAIL:
+                text, advice = (
+                    "this machine has no such address",
+                    "see `ip address`, and change listen",
+                )
+                return Finding("fail", subject, text, advice)
             advice = (
                 f"find out who has it by `ss -ltnp 'sport = :{address.port}'`, or change listen"
             )
@@ -256,7 +267,10 @@ def _program(subject: str, program: ExecConfig) -> Iterator[Finding]:
         yield Finding("ok", subject, "its program depends on parameters, not looked at")
         return
     found = shutil.which(entrypoint, path=program.env.get("PATH"))
-    if found is None and not ("/" in entrypoint and folder):
+    if found is None and Path(entrypoint).is_absolute() and Path(entrypoint).is_file():
+        text, advice = f"{entrypoint} may not be executed", f"chmod a+x {entrypoint}"
+        yield Finding("fail", subject, text, advice)
+    elif found is None and not ("/" in entrypoint and folder):
         advice = "install it, or give `entrypoint` its whole path"
         yield Finding("fail", subject, f'there is no program "{entrypoint}"', advice)
     else:
@@ -274,9 +288,8 @@ def _limits() -> Iterator[Finding]:
     tasks = "any number of" if limit.tasks == sys.maxsize else f"about {limit.tasks}"
     text = f"{hard} file descriptors, enough for {tasks} tasks at a time"
     if limit.tasks < _FEW_TASKS:
-        yield Finding(
-            "warn", "descriptors", text, "raise the hard limit (LimitNOFILE=, ulimit -Hn)"
-        )
+        level: Level = "warn" if limit.tasks else "fail"
+        yield Finding(level, "descriptors", text, "raise the hard limit (LimitNOFILE=, ulimit -Hn)")
     else:
         yield Finding("ok", "descriptors", text)
     soft, _ = resource.getrlimit(resource.RLIMIT_NPROC)

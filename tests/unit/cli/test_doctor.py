@@ -61,9 +61,12 @@ def test_without_a_configuration(
 
 
 def test_mistakes_of_the_configuration(examine: Examine) -> None:
-    finding = examine("colour: red\n")["configuration"]
-    assert finding.level == "fail"
-    assert finding.text == "config.yaml:2: colour: unknown key"
+    """They are told, and nothing is said of ports and files that another configuration would have."""
+    found = examine("colour: red\n")
+    assert found["configuration"].level == "fail"
+    assert found["configuration"].text == "config.yaml:2: colour: unknown key"
+    assert {"user", "descriptors", "pidfd"} < set(found)
+    assert not [subject for subject in found if subject.startswith(("listen", "db"))]
 
 
 def test_a_port_in_use(examine: Examine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,6 +77,12 @@ def test_a_port_in_use(examine: Examine, monkeypatch: pytest.MonkeyPatch) -> Non
         finding = examine()[f"listen 127.0.0.1:{port}"]
     assert (finding.level, finding.text) == ("fail", "Address already in use")
     assert str(port) in finding.advice
+
+
+def test_an_address_of_another_machine(examine: Examine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OVERSEER_LISTEN", "192.0.2.254:8080")  # RFC 5737: for documentation
+    finding = examine()["listen 192.0.2.254:8080"]
+    assert (finding.level, finding.advice) == ("fail", "see `ip address`, and change listen")
 
 
 def test_open_to_other_machines_without_tokens(
@@ -104,17 +113,20 @@ def test_a_log_file_without_its_folder(examine: Examine) -> None:
     assert examine("log_file: no/events.jsonl\n")["log_file no/events.jsonl"].level == "fail"
 
 
-def test_programs_that_are_not_there(examine: Examine) -> None:
+def test_programs_that_are_not_there(examine: Examine, tmp_path: Path) -> None:
+    (tmp_path / "script").touch(0o644)
     found = examine(
-        """
+        f"""
 actions:
-  here: {type: exec, config: {entrypoint: sh}}
-  gone: {type: exec, config: {entrypoint: no-such-program}}
-  lost: {type: exec, config: {entrypoint: sh, cwd: no/folder}}
+  here: {{type: exec, config: {{entrypoint: sh}}}}
+  gone: {{type: exec, config: {{entrypoint: no-such-program}}}}
+  flat: {{type: exec, config: {{entrypoint: {tmp_path}/script}}}}
+  lost: {{type: exec, config: {{entrypoint: sh, cwd: no/folder}}}}
 """
     )
     assert found["action here"].level == "ok"
     assert found["action gone"].text == 'there is no program "no-such-program"'
+    assert found["action flat"].advice == f"chmod a+x {tmp_path}/script"
     assert found["action lost"].advice == "mkdir -p no/folder"
 
 
