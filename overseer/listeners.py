@@ -135,6 +135,15 @@ class _PathError(Exception):
     """A path that must be left alone."""
 
 
+class _NoSuchSocketPassed(Exception):
+    """Nobody has passed the socket that an address names."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "no such socket was passed to this process: is its overseer.socket started?"
+        )
+
+
 async def _listen(
     reactor: IListenReactor, address: SocketAddress, factory: IProtocolFactory, unix_mode: int
 ) -> IListeningPort:
@@ -150,7 +159,10 @@ async def _listen(
     if isinstance(address, UnixAddress):
         mode = unix_mode if address.mode is None else address.mode
         return await _listen_unix(reactor, os.path.abspath(address.path), factory, mode)
-    endpoint = serverFromString(reactor, address.description)
+    try:
+        endpoint = serverFromString(reactor, address.description)
+    except LookupError as problem:  # of Twisted's list or dict of the sockets that systemd passes
+        raise _NoSuchSocketPassed from problem
     port: IListeningPort = await endpoint.listen(factory)
     return port
 

@@ -161,7 +161,8 @@ class Program(Service):
 
     def _state(self) -> str:
         urls = ", ".join(self._overseer.urls)
-        return f"{len(self._overseer.supervisor.actions)} actions, listening on {urls or 'stdio'}"
+        actions = counted(len(self._overseer.supervisor.actions), "action")
+        return f"{actions}, listening on {urls or 'stdio'}"
 
     def _give_up(self, failure: Failure) -> None:
         self.exit_status = 1

@@ -128,6 +128,8 @@ async def test_one_failure_closes_all(listen: Listen, tmp_path: Path) -> None:
         (f"unix:/tmp/{'x' * 200}", "AF_UNIX path too long"),
         ("192.0.2.1:0", "Cannot assign requested address"),
         ("no-such-host.invalid:0", ""),
+        ("systemd:domain=INET:index=7", "no such socket was passed to this process"),
+        ("systemd:domain=INET:name=x", "no such socket was passed to this process"),
     ],
 )
 @pytest_twisted.ensureDeferred
