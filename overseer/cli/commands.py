@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from overseer.cli.completion import action_names, task_ids
+from overseer.cli.completion import action_names, signal_names, task_ids
 from overseer.cli.options import DURATION, MOMENT, PARAMETER, talks
 
 _Decorator = Callable[[Any], Any]
@@ -18,7 +18,7 @@ _grace = click.option(
     "--grace", type=DURATION, help="Time between SIGTERM and SIGKILL; else the action's."
 )
 _PARAMETERS = "parameters are given as -p NAME=VALUE"
-_only_action = click.option("--action", help="Only of this action.")
+_only_action = click.option("--action", shell_complete=action_names, help="Only of this action.")
 _timestamps = click.option(
     "-t", "--timestamps", is_flag=True, help="Put before every line when it was read."
 )
@@ -116,7 +116,7 @@ def input() -> None:
 
 
 @talks("tasks.send_signal")
-@click.argument("signal", metavar="SIGNAL")
+@click.argument("signal", metavar="SIGNAL", shell_complete=signal_names)
 @_task
 def signal() -> None:
     """Send a signal to all processes of a task: HUP, USR1, INT …"""
@@ -181,7 +181,7 @@ def logs() -> None:
 
 
 @talks("reports.history")
-@click.argument("task", required=False)
+@click.argument("task", required=False, shell_complete=task_ids)
 @_only_action
 @click.option("--since", type=MOMENT, help="Only runs from then on, as in 2h.")
 @click.option("--until", type=MOMENT, help="Only runs from before then.")
@@ -207,7 +207,7 @@ def actions() -> None:
 
 @talks("reports.metrics")
 @_only_action
-@click.option("--task", help="Only of this task.")
+@click.option("--task", shell_complete=task_ids, help="Only of this task.")
 def metrics() -> None:
     """Show what the daemon has counted since it started."""
 

@@ -27,6 +27,16 @@ def task_ids(context: click.Context, _param: click.Parameter, incomplete: str) -
     return _names(context, "tasks", incomplete)
 
 
+def signal_names(_context: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Return the signals that begin so, as ``kill -l`` calls them or with SIG before that."""
+    from overseer.core.process import SIGNALS  # noqa: PLC0415  # see above
+
+    beginning = incomplete.upper()
+    prefix = "SIG" if beginning.startswith("SIG") else ""
+    names = [prefix + name.removeprefix("SIG") for name in SIGNALS if "RT" not in name]
+    return [name for name in names if name.startswith(beginning)]
+
+
 def _names(context: click.Context, kind: str, incomplete: str) -> list[Any]:
     from overseer.cli.conversation import converse  # noqa: PLC0415  # the script itself needs none
 

@@ -10,6 +10,7 @@ from overseer.cli.options import AdvisingCommand, or_before
 config_option = click.option(
     "--config",
     "-config",  # v2's images start the program so
+    type=click.Path(),  # completed as one
     metavar="FILE",
     help="YAML configuration; without it ./config.yaml if there is one.",
 )

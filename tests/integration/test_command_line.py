@@ -560,5 +560,13 @@ def test_completion(run_alone: RunAlone) -> None:
     words = {"_OVERSEER_COMPLETE": "bash_complete"}
     done = run_alone(COMP_WORDS="overseer run e", COMP_CWORD="2", **words)
     assert done.out == "plain,echo\n"
-    done = run_alone(COMP_WORDS="overseer hist", COMP_CWORD="1", **words)
-    assert done.out == "plain,history\n"
+    completed = {
+        "overseer hist": "plain,history\n",
+        "overseer ls --action e": "plain,echo\n",
+        "overseer signal hu": "plain,HUP\n",
+        "overseer signal sigusr": "plain,SIGUSR1\nplain,SIGUSR2\n",
+        "overseer --config conf": "file,conf\n",
+    }
+    for line, names in completed.items():
+        count = str(line.count(" "))
+        assert run_alone(COMP_WORDS=line, COMP_CWORD=count, **words).out == names, line
