@@ -20,17 +20,27 @@ def read_given(given: GivenConfig, drivers: Drivers, environment: Mapping[str, s
 
     :raises overseer.core.config.ConfigError: with everything that is wrong with it.
     :raises OSError: when a file cannot be read.
+    :raises TypeError: when a mapping holds what no configuration can.
     """
     if isinstance(given, Config):
         return given
     if isinstance(given, str):
         text, name = given, "configuration"
     elif isinstance(given, Mapping):
-        text, name = json.dumps(given), "configuration"  # JSON is YAML, and has the same mistakes
+        # JSON is YAML, and has the same mistakes.
+        text, name = json.dumps(given, default=_as_text), "configuration"
     else:
         text, name = _read_file(given), os.fspath(given)
     own = {key: value for key, value in environment.items() if not key.startswith("OVERSEER_")}
     return load_config(text, name, own, drivers.check, _read_file)
+
+
+def _as_text(value: object) -> str:
+    if isinstance(value, os.PathLike):
+        return str(os.fspath(value))
+    raise TypeError(
+        f"expected mappings, lists, texts, numbers and paths in the configuration, got {value!r}"
+    )
 
 
 def _read_file(name: str | os.PathLike[str]) -> str:

@@ -38,6 +38,15 @@ def test_mistakes_name_the_file(tmp_path: Path) -> None:
         read(tmp_path / "nothing.yaml")
 
 
+def test_a_mapping_may_hold_paths(tmp_path: Path) -> None:
+    """As a program has them; what else it holds has to be something that a file could say."""
+    action = {"type": "exec", "config": {"entrypoint": Path("/bin/true"), "cwd": tmp_path}}
+    config = read({"actions": {"a": action}})
+    assert config.actions["a"].config.value["cwd"] == str(tmp_path)
+    with pytest.raises(TypeError, match=r"in the configuration, got \{1\}$"):
+        read({"actions": {"a": {1}}})
+
+
 def test_variables_of_overseer_do_not_change_it() -> None:
     """They are for the program; tokens may still come from the application's own variables."""
     given = {"listen": ":2", "auth": {"tokens": [{"name": "me", "token_env": "MY_TOKEN"}]}}
