@@ -121,7 +121,7 @@ class WebSocketLink(Protocol):
         """The connection is gone."""
         self._stop_timer()
         if not self.opened.called:
-            self._refuse(self._refusal(_words(reason)))
+            self._refuse(self._refusal(_unanswered(reason)))
         elif self._frames is not None:
             self._frames = None
             self._receiver.lost(self._ending or _words(reason))
@@ -328,6 +328,16 @@ def _hint(error: Exception) -> str:
     if number in _HINTS:
         return _HINTS[number]
     return str(error).rstrip(".") or type(error).__name__
+
+
+def _unanswered(reason: Failure) -> str:
+    """Return why there was no handshake at all."""
+    match getattr(reason.value, "args", ()):
+        case ([(_, _, str(problem)), *_],):  # OpenSSL's list of what went wrong
+            return f"TLS: {problem}"
+    return (
+        "it ended the connection without an answer: is it an overseer, and ws:// or wss:// right?"
+    )
 
 
 def _words(reason: Failure) -> str:

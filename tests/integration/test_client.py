@@ -197,7 +197,10 @@ def certificate(tmp_path: Path) -> Path:
 
 @twisted
 async def test_tls(launch: Callable[..., Daemon], certificate: Path) -> None:
-    """Certificates of one's own can be trusted; one that nobody trusts is refused, and is the reason."""
+    """Certificates of one's own can be trusted; one that nobody trusts is refused, and is the reason.
+
+    Who connects without TLS is asked about it.
+    """
     listen = f"ssl:0:interface=127.0.0.1:privateKey={certificate}:certKey={certificate}"
     daemon = launch(SHELL.replace("127.0.0.1:0", listen))
     port = daemon.wait_for_log(r"listening on wss://127\.0\.0\.1:(\d+)/ws")[1]
@@ -205,5 +208,7 @@ async def test_tls(launch: Callable[..., Daemon], certificate: Path) -> None:
     tls = optionsForClientTLS("localhost", Certificate.loadPEM(certificate.read_bytes()))
     async with await connect(url, tls=tls, reactor=reactor) as client:
         assert lines(await everything(client.run("sh", params=script("echo one")))) == ["one"]
-    with pytest.raises(ConnectionRefused, match="certificate verify failed"):
+    with pytest.raises(ConnectionRefused, match=r"/ws: TLS: certificate verify failed$"):
         await connect(url, reactor=reactor)
+    with pytest.raises(ConnectionRefused, match=r"without an answer: .*ws:// or wss://"):
+        await connect(url.replace("wss:", "ws:"), reactor=reactor)
