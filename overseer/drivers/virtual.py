@@ -38,7 +38,13 @@ _EXIT_CODES = range(-(2**31), 2**31)
 """What databases and clients of any language take; a greater number could be told to nobody."""
 _TERMINATED = Outcome.from_signal(signal.SIGTERM)
 _KILLED = Outcome.from_signal(signal.SIGKILL)
-_OURS = {defer.__name__, __name__, "overseer.drivers.functions"}
+_OURS = {
+    defer.__name__,
+    Failure.__module__,
+    __name__,
+    "overseer.drivers.functions",
+    "overseer.services",
+}
 
 
 class _Ready:

@@ -119,6 +119,20 @@ def test_an_exception_is_told_with_the_place_in_the_function() -> None:
         assert lines[1].endswith(f"in {function.__name__}")
 
 
+def test_an_exception_that_was_waited_for_is_told_so_too() -> None:
+    """What Twisted does to raise it in the function is nobody's business."""
+
+    async def work(_run: CoroutineRun) -> None:
+        await fails
+
+    fails: Deferred[None] = Deferred()
+    run = start(work)
+    fails.errback(KeyError("lost"))
+    lines = run.lines("stderr")
+    assert lines[1].endswith("in work")
+    assert lines[-1] == "KeyError: 'lost'"
+
+
 def test_a_stop_cancels_a_coroutine() -> None:
     """Where it waits; what it does then is still told."""
 
