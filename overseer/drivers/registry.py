@@ -9,6 +9,7 @@ from functools import cache
 from importlib.metadata import entry_points
 
 from overseer.core.config import ActionConfig, ConfigError, Kind, Problem, read_keys
+from overseer.core.readiness import ExecCheck
 from overseer.core.retry import PartialRetryPolicy, effective_policy
 from overseer.drivers.exec import ExecFactory
 from overseer.drivers.interfaces import (
@@ -55,6 +56,9 @@ class Drivers:
             return error.problems
         except ValidationError as error:
             return (action.config.parent.problem(("autostart",), str(error)),)
+        if _looks_by_a_program(action) and not _starts_probes(handler):
+            path = ("readiness_probe", "exec")
+            return (action.config.parent.problem(path, "this driver runs no processes"),)
         return ()
 
     def warnings(self, actions: Iterable[ActionConfig]) -> Iterator[object]:
@@ -146,3 +150,11 @@ def _import_installed() -> Mapping[str, str]:
 
 register_factory(ExecFactory())
 register_factory(WatchFactory())
+
+
+def _looks_by_a_program(action: ActionConfig) -> bool:
+    return action.readiness is not None and isinstance(action.readiness.check, ExecCheck)
+
+
+def _starts_probes(handler: ActionHandler) -> bool:
+    return type(handler).start_probe is not ActionHandler.start_probe

@@ -81,6 +81,14 @@ def test_mistakes_in_the_configuration() -> None:
     ]
 
 
+def test_a_probe_that_is_a_program_is_refused() -> None:
+    """Nothing says where, and as whom, it would run: the task would never be ready."""
+    probe = {"exec": {"command": "true"}}
+    refused = ["readiness_probe.exec: this driver runs no processes"]
+    assert problems(COUNT, readiness_probe=probe) == refused
+    assert problems(COUNT, readiness_probe={"tcp": {"port": 1}}) == []
+
+
 def test_annotations_say_more() -> None:
     """What a choice is, a description, a rule, a secret."""
 
