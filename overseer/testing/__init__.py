@@ -77,7 +77,9 @@ class ScriptedProcess(Uninteractive):
         self._events.spawned(self.pid)
 
     def prints(self, *lines: str, stream: Stream = "stdout") -> None:
-        """Print lines."""
+        """Print lines; they are dropped where the driver does not include the stream."""
+        if stream in self.spec.dropped:
+            return
         self._events.output(stream, "".join(f"{line}\n" for line in lines).encode())
 
     def exits(self, code: int = 0, signal: str | None = None) -> None:

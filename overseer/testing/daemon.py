@@ -59,7 +59,7 @@ class FakeOverseer(OverseerService):
         answers: list[_Answer | Failure] = []
         Deferred.fromCoroutine(question).addBoth(answers.append)
         self.reactor.advance(0)
-        assert answers, "no answer yet"
+        assert answers, "no answer yet: for a start its process has to begin, by runs()"
         (answer,) = answers
         if isinstance(answer, Failure):
             answer.raiseException()
