@@ -38,6 +38,7 @@ class Pages:
         *,
         history: "HistoryRecorder | None",
         event_log: "EventLog | None",
+        orphans_ended: Callable[[], int],
         ready: Callable[[], bool],
     ) -> None:
         self._reactor = reactor
@@ -45,6 +46,7 @@ class Pages:
         self._clients = clients
         self._history = history
         self._event_log = event_log
+        self._orphans_ended = orphans_ended
         self._ready = ready
         self.by_route: Mapping[routes.Route, Page] = {
             **{route: _document(route, body) for route, body in documents.by_route.items()},
@@ -97,6 +99,7 @@ class Pages:
                 clients=self._clients,
                 history=self._history,
                 event_log=self._event_log,
+                orphans_ended=self._orphans_ended,
                 reactor_lag=self._reactor_lag.histogram,
             )
         )

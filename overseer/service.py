@@ -153,6 +153,7 @@ class OverseerService(Requests, Service):
             documents,
             history=self._history,
             event_log=self._event_log,
+            orphans_ended=lambda: self.spawner.orphans.ended,
             ready=lambda: self._serving and bool(self.running),
         )
         self._root = Root(self._clients, self._pages.by_route, admit=self._admit)

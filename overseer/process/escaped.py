@@ -40,9 +40,13 @@ class _Orphan:
 
 
 class Orphans:
-    """What this process has adopted, and whose mark it bears, which is read only once."""
+    """What this process has adopted, and whose mark it bears, which is read only once.
+
+    ``ended`` counts what had escaped from its run, adopted or not yet, and was signalled to end with it.
+    """
 
     def __init__(self) -> None:
+        self.ended = 0
         self._children = ChildrenOfMainThread()
         self._known: dict[int, _Orphan] = {}
 
@@ -140,6 +144,8 @@ class Escaped:
         """Send a signal to what was found, to each of them once."""
         if self._control_group is not None and number == SIGKILL:
             self._control_group.kill()
+        before = {one for one, _ in self._signalled}
+        self._orphans.ended += len(self._known - before)
         for one in self._known:
             if (one, number) not in self._signalled:
                 self._signalled |= {(one, number)}

@@ -35,6 +35,7 @@ class Sources:
     clients: ClientFactory
     history: "HistoryRecorder | None"
     event_log: "EventLog | None"
+    orphans_ended: Callable[[], int]
     reactor_lag: Histogram
 
 
@@ -198,6 +199,12 @@ FAMILIES = (
         "Runs that were to end, and did so by SIGKILL.",
         _each_action(lambda counters: counters.killed),
         ("action",),
+    ),
+    Family(
+        "counter",
+        "overseer_orphans_killed",
+        "Processes that had left the group of their task, and were ended with it.",
+        _one(lambda scrape: scrape.sources.orphans_ended()),
     ),
     Family(
         "counter",

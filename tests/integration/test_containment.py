@@ -74,7 +74,7 @@ def test_a_stop_ends_what_has_escaped(daemon: Daemon, script: str) -> None:
 
 
 def test_what_has_escaped_ends_after_the_exit_of_its_task(daemon: Daemon) -> None:
-    """By SIGTERM at once, or by SIGKILL a second later; the task runs again only after that."""
+    """By SIGTERM at once, or by SIGKILL a second later; the task runs again after that. All are counted."""
     with daemon.client() as client:
         messages = client.run(
             f"{TREE} sleep 0.2; echo $OVERSEER_TASK_ID", task_id=str(uuid.uuid4())
@@ -82,6 +82,8 @@ def test_what_has_escaped_ends_after_the_exit_of_its_task(daemon: Daemon) -> Non
         task_id = messages[-1]["task_id"]
         client.start(task_id=task_id, params={"script": "exec sleep 1000"})
         assert len(bearing(task_id)) == 1
+    answer = daemon.http("GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+    assert "\noverseer_orphans_killed_total 50.0\n" in answer
 
 
 @pytest.mark.slow

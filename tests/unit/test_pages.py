@@ -19,7 +19,14 @@ WORKS, FAILS = SimpleNamespace(failing=False), SimpleNamespace(failing=True)
 def pages(*, ready: bool = True, history: object = None, event_log: object = None) -> Pages:
     documents = Documents(World().supervisor, lambda: "test")
     return Pages(
-        Clock(), None, None, documents, history=history, event_log=event_log, ready=lambda: ready
+        Clock(),
+        None,
+        None,
+        documents,
+        history=history,
+        event_log=event_log,
+        orphans_ended=lambda: 0,
+        ready=lambda: ready,
     )
 
 

@@ -68,6 +68,7 @@ def exposition(world: World, history: object = None, event_log: object = None) -
             ),
             history=history,  # type: ignore[arg-type]
             event_log=event_log,  # type: ignore[arg-type]
+            orphans_ended=lambda: 7,
             reactor_lag=Histogram(LAG_SECONDS),
         )
     )
@@ -129,6 +130,7 @@ def test_runs_are_counted_by_their_end(world: World) -> None:
         "spawn_error": 1,
     }
     assert numbers("kill_escalations_total", action="sleep") == 1
+    assert numbers("orphans_killed_total") == 7
     assert numbers("task_starts_total", action="sleep") == 6
     assert numbers("tasks", action="sleep", state="stopped") == 6
     assert numbers("task_exits_total", action="other", result="ok") == 0
