@@ -162,6 +162,10 @@ def _compiled(expression: str) -> Validation:
     return compile_validation(expression)
 
 
+def _kind(value: object) -> str:
+    return type(value).__name__  # and no more: it may be a secret
+
+
 def _shorten(value: str) -> str:
     return value if len(value) <= MAX_SHOWN else value[:MAX_SHOWN] + "…"
 
@@ -237,6 +241,24 @@ class Action:
         """What a start calls it."""
         return self.settings.name
 
+    def validate(self, params: Mapping[str, str]) -> Mapping[str, str]:
+        """Return the parameters that a start works with, defaults added.
+
+        :raises ValidationError: when they do not fit.
+        :raises TypeError: when the driver returns what no client could be told.
+        """
+        values: object = self.handler.validate(params)
+        if not isinstance(values, Mapping):
+            raise TypeError(
+                f'validate of "{self.name}": expected texts by name, got {_kind(values)}'
+            )
+        for name, value in values.items():
+            if not (isinstance(name, str) and isinstance(value, str)):
+                raise TypeError(
+                    f'validate of "{self.name}": {name}: expected text, got {_kind(value)}'
+                )
+        return values
+
     def start(
         self,
         task_id: str,
@@ -251,10 +273,13 @@ class Action:
 
         :param begun: gets the worker if it has started when this raises.
         :raises ValidationError: when it cannot be started with these parameters.
+        :raises TypeError: when the driver returns no worker.
         """
         callbacks = self._callbacks(events, attempt, receipt)
         try:
-            worker = self.handler.start(task_id, params, callbacks)
+            worker: Worker | None = self.handler.start(task_id, params, callbacks)
+            if worker is None:
+                raise TypeError(f'start of "{self.name}": expected a worker, got None')
         except Exception:
             if begun is not None:
                 begun += callbacks.begun

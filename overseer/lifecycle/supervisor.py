@@ -397,7 +397,7 @@ class Supervisor:
         """Return what ``params`` and ``policy`` of a start come to, as things are now."""
         action = self.action(name)
         try:
-            values = action.handler.validate(params)
+            values = action.validate(params)
         except ValidationError as error:
             raise RequestError(f"validation error: {error}") from None
         return Assignment(

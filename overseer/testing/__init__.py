@@ -181,7 +181,7 @@ class FakeAction:
         :raises overseer.ValidationError: when the parameters do not fit.
         """
         run = FakeRun(self.reactor)
-        values = self.action.handler.validate(params or {})
+        values = self.action.validate(params or {})
         run.worker = self.action.start(task_id, values, run, attempt=attempt)
         self.reactor.advance(0)
         return run

@@ -41,6 +41,45 @@ class FailingFactory(ActionHandlerFactory):
         return FailingHandler(self.begin)
 
 
+class ForgetfulHandler(FailingHandler):
+    """Returns nothing."""
+
+    def validate(self, params: Mapping[str, str]) -> Mapping[str, str]:
+        return params if params else None  # type: ignore[return-value]
+
+    def start(self, task_id: str, params: Mapping[str, str], callbacks: WorkerCallbacks) -> Worker:
+        self.worker = self.begin(callbacks)
+        return None  # type: ignore[return-value]
+
+
+class ForgetfulFactory(FailingFactory):
+    def create(self, *_: object) -> ForgetfulHandler:
+        return ForgetfulHandler(self.begin)
+
+
+@pytest.mark.parametrize("begin", [begin_process, begin_thread])
+def test_a_driver_that_returns_no_worker_has_failed(begin: Begin) -> None:
+    """Else nobody could stop what it has started, and a task that has started nothing would have no end."""
+    action = make_action(ForgetfulFactory(begin))
+    begun: list[Worker] = []
+    with pytest.raises(TypeError, match=r'start of "action": expected a worker, got None$'):
+        action.action.start("task", {}, FakeRun(action.reactor), attempt=0, begun=begun)
+    handler = action.action.handler
+    assert isinstance(handler, ForgetfulHandler)
+    assert begun == [handler.worker]
+
+
+@pytest.mark.parametrize(
+    ("given", "wrong"),
+    [({}, "expected texts by name, got NoneType"), ({"size": 5}, "size: expected text, got int")],
+)
+def test_a_driver_that_returns_no_parameters_has_failed(given: dict[str, str], wrong: str) -> None:
+    """They are told to everyone who asks for a list: one such task would be the end of every list."""
+    action = make_action(ForgetfulFactory(begin_thread))
+    with pytest.raises(TypeError, match=f'validate of "action": {wrong}$'):
+        action.start(given)
+
+
 @pytest.mark.parametrize("begin", [begin_process, begin_thread])
 def test_the_worker_is_given_away(begin: Begin) -> None:
     action = make_action(FailingFactory(begin))
