@@ -170,8 +170,16 @@ def _shorten(value: str) -> str:
     return value if len(value) <= MAX_SHOWN else value[:MAX_SHOWN] + "…"
 
 
+class _MissingKey(ConfigError, KeyError):
+    """The KeyError of a configuration: where nobody handles it, it is the operator's mistake."""
+
+    __str__ = Exception.__str__  # a KeyError shows the repr of its text
+
+
 class DriverConfig(Mapping[str, Any]):
     """The ``config`` of an action as its driver gets it: a mapping that knows where in the file it stands.
+
+    A key that is not there is a ConfigError, too, which says that it is required.
 
     :ivar section: the place in the configuration file.
     :ivar warnings: what the operator should know of the keys.
@@ -185,6 +193,8 @@ class DriverConfig(Mapping[str, Any]):
         self._values = values
 
     def __getitem__(self, key: str) -> Any:
+        if key not in self._values:
+            raise _MissingKey((self.section.problem((key,), "is required"),))
         return self._values[key]
 
     def __iter__(self) -> Iterator[str]:

@@ -5,10 +5,15 @@ from collections.abc import Callable, Mapping
 import pytest
 
 from overseer.core.worker import Worker
-from overseer.drivers.interfaces import ActionHandler, ActionHandlerFactory, WorkerCallbacks
+from overseer.drivers.interfaces import (
+    ActionHandler,
+    ActionHandlerFactory,
+    DriverConfig,
+    WorkerCallbacks,
+)
 from overseer.drivers.processes import WorkerConfig, start_worker
 from overseer.drivers.virtual import start_virtual_worker
-from overseer.testing import FakeRun, make_action
+from overseer.testing import FakeRun, make_action, problems
 
 Begin = Callable[[WorkerCallbacks], Worker]
 
@@ -55,6 +60,21 @@ class ForgetfulHandler(FailingHandler):
 class ForgetfulFactory(FailingFactory):
     def create(self, *_: object) -> ForgetfulHandler:
         return ForgetfulHandler(self.begin)
+
+
+class AskingFactory(FailingFactory):
+    def create(self, config: DriverConfig, *_: object) -> FailingHandler:
+        assert config.get("mode", "fast") == "fast"
+        assert "mode" not in config
+        assert config["folder"] == "/tmp"
+        return FailingHandler(self.begin)
+
+
+def test_a_key_that_a_driver_asks_for_is_required() -> None:
+    """Who left it out is told so, with its place; other ways to ask go on as with any mapping."""
+    factory = AskingFactory(begin_thread)
+    assert problems(factory) == ["config.folder: is required"]
+    assert problems(factory, {"folder": "/tmp"}) == []
 
 
 @pytest.mark.parametrize("begin", [begin_process, begin_thread])
