@@ -189,8 +189,13 @@ class HistoryRecorder:
 
     async def _write_all(self) -> None:
         try:
-            while self._waiting and await self._write_some():
-                pass
+            while self._waiting:
+                waiting, asking = len(self._backlog), len(self._waiters)
+                if not await self._write_some():
+                    break
+                whole = waiting <= BATCH and len(self._waiters) == asking
+                if whole and len(self._backlog) < BATCH:
+                    break  # what has come since may wait for more, as a transaction costs more than its rows
         finally:
             self._writing = None
             waiters, self._waiters = self._waiters, []
