@@ -100,10 +100,8 @@ class OverseerService(Requests, Service):
             from twisted.internet import reactor  # noqa: PLC0415  # importing it chooses which one it is
         self._drivers = drivers or installed_drivers()
         self._environment = os.environ if environment is None else environment
-        config = read_given(config, self._drivers, self._environment)
-        if listen is not None:
-            config = attrs.evolve(config, listen=tuple(listen))
-        self.config = config
+        self._given_listen = None if listen is None else tuple(listen)
+        self.config = config = self._read(config)
         self._reactor = reactor
         self._event_log = (
             EventLog(reactor, LogFile(config.log_file, config.log_rotate))
@@ -191,16 +189,18 @@ class OverseerService(Requests, Service):
         if self._event_log is not None:
             self._event_log.reopen()
 
-    def reload(self, config: Config) -> None:
-        """Take over a configuration that was read anew.
+    def reload(self, config: GivenConfig) -> None:
+        """Take over another configuration, as far as that can be done without a restart.
 
         Tasks keep the action that they were started with, clients their connection. Where this raises, and
         in a shutdown, nothing changes.
 
-        :raises overseer.core.config.ConfigError: when an action does not fit its driver.
+        :param config: as for the service itself.
+        :raises overseer.core.config.ConfigError: when it does not fit.
         """
         if not self.running:
             return
+        config = self._read(config)
         changes = Changes.between(self.config, config)
         config = keep_until_restart(self.config, config)
         actions, access = self._actions_of(config), self._access_rules(config)
@@ -221,6 +221,12 @@ class OverseerService(Requests, Service):
             websocket_url(address, port)
             for address, port in zip(self._addresses, self._ports, strict=True)
         )
+
+    def _read(self, given: GivenConfig) -> Config:
+        config = read_given(given, self._drivers, self._environment)
+        if self._given_listen is None:
+            return config
+        return attrs.evolve(config, listen=self._given_listen)
 
     def _tell_warnings(self) -> None:
         actions = self.supervisor.actions.values()

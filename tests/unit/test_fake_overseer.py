@@ -1,8 +1,10 @@
 """The overseer for tests: everything that clients may ask, and nothing that takes time or a process."""
 
 import pytest
+from twisted.logger import capturedLogs
 
 from overseer.client import RequestRefused
+from overseer.core.config import ConfigError
 from overseer.protocol.messages import (
     Exited,
     Output,
@@ -59,3 +61,14 @@ def test_questions_and_refusals(overseer: FakeOverseer) -> None:
         overseer.ask(overseer.start("nope"))
     with pytest.raises(AssertionError, match="no answer yet"):
         overseer.ask(overseer.start("echo"))
+
+
+def test_another_configuration_while_it_runs(overseer: FakeOverseer) -> None:
+    """In every form that it may have at first, and where the program listens is no matter of it."""
+    with pytest.raises(ConfigError, match=r"configuration:1: actoins: unknown key"):
+        overseer.reload({"actoins": {}})
+    assert [action.name for action in overseer.ask(overseer.describe()).actions] == ["echo"]
+    with capturedLogs() as logged:
+        overseer.reload("listen: ':9'\nactions: {say: {type: exec, config: {entrypoint: echo}}}")
+    assert [action.name for action in overseer.ask(overseer.describe()).actions] == ["say"]
+    assert not any("restart" in event["log_format"] for event in logged)
