@@ -1,17 +1,21 @@
 """``overseer top``: the tasks that run, what they use and how much they print, seen again and again."""
 
+import contextlib
 import signal
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
+from twisted.internet.task import deferLater
 
 from overseer.cli.conversation import reactor
+from overseer.cli.exit_status import CommandError, ExitStatus
 from overseer.cli.names import short_ids
 from overseer.cli.pools import EVERY_ACTION
 from overseer.cli.processes import Usage, usage_of
+from overseer.cli.stream import RECONNECT_FOR
 from overseer.cli.tables import ago, parameters, print_json, print_table, rich_table
 from overseer.cli.terminal import is_terminal
 from overseer.client import Client, connect
@@ -61,9 +65,19 @@ async def top(url: str, token: str | None, *, as_json: bool, interval: float, on
 async def _watch(
     client: Client, local: bool, *, as_json: bool, interval: float, once: bool
 ) -> None:
+    watching = Deferred.fromCoroutine(
+        _look_on(client, local, as_json=as_json, interval=interval, once=once)
+    )
+    for number in (signal.SIGINT, signal.SIGTERM):  # either would leave the terminal as it is now
+        signal.signal(number, lambda *_: reactor.callFromThread(watching.cancel))
+    with contextlib.suppress(CancelledError):
+        await watching
+
+
+async def _look_on(
+    client: Client, local: bool, *, as_json: bool, interval: float, once: bool
+) -> None:
     before = await look(client, local)
-    ended: Deferred[None] = Deferred()
-    signal.signal(signal.SIGINT, lambda *_: reactor.callFromThread(_end, ended))
     screen = None
     if is_terminal() and not once and not as_json:
         from rich.live import Live  # noqa: PLC0415  # only for a terminal that is watched
@@ -71,11 +85,9 @@ async def _watch(
         screen = Live(screen=True, auto_refresh=False)
         screen.start()
     try:
-        while not ended.called:
-            await _sleep(max(interval, 0.1), ended)
-            if ended.called:
-                return
-            now = await look(client, local)
+        while True:
+            await deferLater(reactor, max(interval, 0.1))
+            now = await _look_soon(client, local)
             if as_json:
                 print_json(
                     {
@@ -93,6 +105,19 @@ async def _watch(
     finally:
         if screen is not None:
             screen.stop()
+
+
+async def _look_soon(client: Client, local: bool) -> Look:
+    """Return what there is.
+
+    :raises CommandError: when it takes so long that what is shown is none of now.
+    """
+    seen = Deferred.fromCoroutine(look(client, local)).addTimeout(RECONNECT_FOR, reactor)
+    try:
+        return await seen
+    except TimeoutError as error:
+        advice = "see what the daemon has logged"
+        raise CommandError(ExitStatus.LOST, "the connection is lost", advice) from error
 
 
 async def look(client: Client, local: bool) -> Look:
@@ -187,22 +212,3 @@ def _is_local(url: str) -> bool:
     """Whether the processes of the daemon are this machine's."""
     address = parse_address(url)
     return not isinstance(address, WebSocketAddress) or address.host in _LOOPBACK
-
-
-def _end(ended: Deferred[None]) -> None:
-    if not ended.called:
-        ended.callback(None)
-
-
-async def _sleep(seconds: float, ended: Deferred[None]) -> None:
-    """Wait, but no longer than to the end."""
-    slept: Deferred[None] = Deferred()
-    call = reactor.callLater(seconds, slept.callback, None)
-
-    def wake(_: None) -> None:
-        if call.active():
-            call.cancel()
-            slept.callback(None)
-
-    ended.addCallback(wake)
-    await slept

@@ -1,5 +1,6 @@
 """The commands that talk to a daemon, against one that runs: what they print, and how they end."""
 
+import contextlib
 import io
 import json
 import os
@@ -323,6 +324,30 @@ def test_a_terminal_that_closes_stops_the_task(daemon: Daemon, client: Client) -
     eventually(lambda: state(client, "hung-up") == "stopped")
     (task,) = [t for t in client.ask(type="list")["tasks"] if t["task_id"] == "hung-up"]
     assert task["last_exit_code"] == 7
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_top_leaves_the_terminal_as_it_was(daemon: Daemon, number: int) -> None:
+    main_end, terminal = os.openpty()
+    command = subprocess.Popen(
+        [sys.executable, "-m", "overseer", "top", "--interval", "0.1"],
+        env=variables(daemon, TERM="xterm"),
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+    )
+    os.close(terminal)
+    shown = b""
+    while b"LIMIT" not in shown and b"PARAMETERS" not in shown:
+        shown += os.read(main_end, 65536)
+    assert b"\x1b[?1049h" in shown
+    command.send_signal(number)
+    with contextlib.suppress(OSError):  # as Linux has it for a terminal that nobody has open
+        while data := os.read(main_end, 65536):
+            shown += data
+    os.close(main_end)
+    assert command.wait(DEADLINE) == 0
+    assert shown.endswith(b"\x1b[?1049l")
 
 
 def test_without_any_stdout(daemon: Daemon) -> None:
