@@ -32,7 +32,7 @@ from overseer.core.history import (
 from overseer.history import store
 from overseer.history.lock import DatabaseLock
 
-LINGER = 0.05
+LINGER = 0.03
 """Seconds that a change may wait for others to be written with it."""
 BATCH = 500
 """Rows in one transaction."""
