@@ -63,8 +63,9 @@ class FakeSpawner:
     def __init__(self) -> None:
         self.specs: list[ProcessSpec] = []
 
-    def __call__(self, spec: ProcessSpec, _events: object) -> None:
+    def __call__(self, spec: ProcessSpec, _events: object) -> object:
         self.specs.append(spec)
+        return object()
 
 
 def spec_of(action: Action, params: dict[str, str], task_id: str = "task", attempt: int = 2):
