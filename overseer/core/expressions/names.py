@@ -1,5 +1,6 @@
 """Which lines are JSON objects with a certain name: the same answer as parsing each of them, but sooner."""
 
+import re
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -8,6 +9,11 @@ import msgspec
 from overseer.core.expressions.copies import DEEPEST, json_object, readable
 
 _SEAM: Final = "}\n{"
+_FLAT: Final = b"{}\n"
+_NO_BRACES: Final = bytes(set(range(256)) - set(b"{}[]\n"))
+_STRIDE: Final = 150
+# A number that is too large has more than 308 digits, so two characters in a row of those that are looked at.
+_LONG_NUMBER: Final = re.compile("[0-9]{2}").search
 
 
 class HasName:
@@ -26,21 +32,22 @@ class HasName:
             readable(line.encode("utf-8", "surrogateescape"))
         )
 
-    def among(self, text: str, lines: list[str]) -> list[str]:
-        """Return those of ``lines``, ``text`` in one, that are JSON objects with the name."""
+    def among(self, text: str) -> list[str] | None:
+        """Return those lines of ``text`` that are JSON objects with the name, None when all are."""
         if not self._may_be_in(text):
             return []
-        if _is_plain(text, lines):
-            if len(self._all(text)) == len(lines):
-                return lines
+        count = _plain_lines(text)
+        if count:
+            if len(self._all(text)) == count:
+                return None
             objects = self._some(text)
-            if len(objects) == len(lines):
+            if len(objects) == count:
                 return [
                     line
-                    for line, named in zip(lines, objects, strict=True)
+                    for line, named in zip(text.split("\n"), objects, strict=True)
                     if named.value is not msgspec.UNSET
                 ]
-        return list(filter(self, lines))
+        return list(filter(self, text.split("\n")))
 
     def _may_be_in(self, text: str) -> bool:
         # A name is written as it is, or with escapes; parsing takes far longer than looking.
@@ -70,15 +77,31 @@ def _has_escapes(text: str) -> bool:
     return "\\" in text and "\\u" in text  # a single character is found far sooner
 
 
-def _is_plain(text: str, lines: list[str]) -> bool:
-    """Return whether lines that can be parsed all at once say the same as one by one."""
-    return (
-        # No object goes on in the next line where all begin and end with a brace.
-        text[0] == "{"
-        and text[-1] == "}"
-        and text.count(_SEAM) == len(lines) - 1
-        # Nothing is replaced for the library, nor too deep or too large for it.
-        and not _has_escapes(text)
-        and "\0" not in text
-        and max(map(len, lines)) <= DEEPEST
-    )
+def _plain_lines(text: str) -> int:
+    """Return how many lines there are if all parsed at once say the same as one by one, else 0."""
+    # Nothing may be replaced for the library.
+    if text[0] != "{" or text[-1] != "}" or "\0" in text or _has_escapes(text):
+        return 0
+    return _flat_lines(text) or _short_lines(text)
+
+
+def _flat_lines(text: str) -> int:
+    """Return how many lines there are if none has more than two braces nor too large a number, else 0.
+
+    One look at all characters: finding the ends of the lines would take twice as long.
+    """
+    if text.find("{", 1) < text.find("\n"):
+        return 0
+    braces = text.encode("utf-8", "surrogateescape").translate(None, _NO_BRACES)
+    count = (len(braces) + 1) // len(_FLAT)
+    flat = braces == (_FLAT * count)[:-1] and not _LONG_NUMBER(text[::_STRIDE])
+    return count if flat else 0
+
+
+def _short_lines(text: str) -> int:
+    """Return how many lines there are if each is an object and too short to be too deep or too large."""
+    lines = text.split("\n")
+    count = len(lines)
+    # No object goes on in the next line where all begin and end with a brace.
+    plain = text.count(_SEAM) == count - 1 and max(map(len, lines)) <= DEEPEST
+    return count if plain else 0

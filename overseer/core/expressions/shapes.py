@@ -41,18 +41,18 @@ def recognize(source: str, stream: Stream) -> bool | Select | None:
     return partial(_select, among)
 
 
-def _select(among: Callable[[str, list[str]], list[str]], block: bytes) -> bytes | None:
+def _select(among: Callable[[str], list[str] | None], block: bytes) -> bytes | None:
     # Text is searched several times as fast as bytes are.
-    text = block.decode("utf-8", "surrogateescape")
-    lines = text.split("\n")
-    kept = among(text, lines)
-    if len(kept) == len(lines):
+    kept = among(block.decode("utf-8", "surrogateescape"))
+    if kept is None:
         return block
     return "\n".join(kept).encode("utf-8", "surrogateescape") if kept else None
 
 
-def _among(keeps: Callable[[str], bool], _text: str, lines: list[str]) -> list[str]:
-    return list(filter(keeps, lines))
+def _among(keeps: Callable[[str], bool], text: str) -> list[str] | None:
+    lines = text.split("\n")
+    kept = list(filter(keeps, lines))
+    return None if len(kept) == len(lines) else kept
 
 
 @attrs.frozen
@@ -62,9 +62,10 @@ class _Contains:
     def __call__(self, line: str) -> bool:
         return self.part in line
 
-    def among(self, _text: str, lines: list[str]) -> list[str]:
-        part = self.part
-        return [line for line in lines if part in line]
+    def among(self, text: str) -> list[str] | None:
+        part, lines = self.part, text.split("\n")
+        kept = [line for line in lines if part in line]
+        return None if len(kept) == len(lines) else kept
 
 
 class _OtherShape(Exception):

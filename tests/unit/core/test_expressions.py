@@ -598,3 +598,32 @@ def test_a_filter_costs_little_beside_the_library() -> None:
     # The best round: what else runs on the machine only ever makes one of the three slower.
     assert max(bare_library / ours for bare_library, ours, _ in rounds) >= 0.8
     assert max(bare_library / own_path for bare_library, _, own_path in rounds) >= 4
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        b'{"k":1}\n{"k":"x"}\n{"k":null}',
+        b'{"k":1}\n{"j":2}\n {"k":3}\t\n{"k":4}',
+        b'{"k":1}\n{"k":%d}\n{"k":2}' % 10**400,
+        b'{"j":%d}\n{"k":%d}' % (10**400, 10**300),
+        b'{"k":"%b"}\n{"k":2}' % (b"9" * 400),
+        b'{"k":\n1} {"k":2}\n{"k":3}',
+        b'{"k":1}{"k":2}\n{"k":3}',
+        b'{"k":{"j":1}}\n{"k":[1,2]}\n{"j":{"k":1}}',
+        b'{"k":"{}"}\n{"k":"}\\n{"}\n{"j":"{"}',
+        b'{"k":%b%b}\n{"k":1}' % (b"[" * 300, b"]" * 300),
+        b'{"k":1}\nno json\n{"k":2}',
+        b'{"k":1}\n\n{"k":2}',
+        b'{"k":1},\n{"k":2}',
+        b'{"k":1}\n{"k":2',
+        b'x{"k":1}\n{"k":2}',
+        b'{"k":"\xff"}\n{"k":"\\ud800"}\n{"k":2}',
+    ],
+)
+def test_a_name_is_found_in_many_lines_as_in_each(block: bytes) -> None:
+    """Whatever way is taken to look at them all at once."""
+    for source in ("has(output.json.k)", "!has(output.json.k)"):
+        compiled = condition(source)
+        kept = [line for line in block.split(b"\n") if compiled.select(line) is not None]
+        assert compiled.select(block) == (b"\n".join(kept) if kept else None)
