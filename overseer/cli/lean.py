@@ -36,7 +36,7 @@ def lean_import(name: str, *, tls: bool) -> ModuleType:
     try:
         with _without(left_out):
             return import_module(name)
-    except ImportError:  # another Twisted may want more of them
+    except (ImportError, AttributeError):  # another Twisted may want more of them
         return import_module(name)
 
 
