@@ -13,7 +13,7 @@ import signal
 import threading
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from itertools import groupby
 from pathlib import Path
 from types import TracebackType
@@ -104,13 +104,12 @@ class _Buffer:
         if not self._mixed:
             return [("stdout", _encoded(lines))]
         return [
-            ("stderr" if of is _ErrorLine else "stdout", _encoded(some))
+            ("stderr" if of is _ErrorLine else "stdout", _encoded(list(some)))
             for of, some in groupby(lines, type)
         ]
 
 
-def _encoded(lines: Iterable[str]) -> bytes:
-    lines = list(lines)
+def _encoded(lines: list[str]) -> bytes:
     try:
         text = "\n".join(lines)
     except TypeError:
