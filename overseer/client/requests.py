@@ -4,6 +4,7 @@ Nothing is written twice: the parameters, their types and defaults are those of 
 ``protocol/messages.py``, without the ``id``. Only the type of the answer is said here.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeAlias, TypeVar, overload
 
@@ -90,7 +91,7 @@ def _runs(
     return run
 
 
-class Requests:
+class Requests(ABC):
     """What can be asked of an overseer. Each method waits for the answer and returns it.
 
     :raises RequestRefused: with the server's words, when it cannot be done.
@@ -100,8 +101,9 @@ class Requests:
     """
 
     @property
+    @abstractmethod
     def _client(self) -> "Client":
-        raise NotImplementedError
+        """What asks."""
 
     async def request(self, request: Request, *, timeout: float | None = -1) -> Message:
         """Send a request, whatever its ``id``, and return its answer.

@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -161,7 +162,7 @@ class Caller:
         self.client.close()
 
 
-class Participant(threading.Thread):
+class Participant(threading.Thread, ABC):
     """Does one thing after another until the end; ``failure`` is what went wrong."""
 
     def __init__(self, daemon: Daemon, seed: str, end: float) -> None:
@@ -180,9 +181,9 @@ class Participant(threading.Thread):
         except BaseException as error:
             self.failure = error
 
+    @abstractmethod
     def step(self) -> None:
         """Do one thing."""
-        raise NotImplementedError
 
 
 class Trouble(Participant):
