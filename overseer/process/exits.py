@@ -13,9 +13,14 @@ import threading
 from collections.abc import Callable
 from typing import Protocol
 
-from twisted.internet.interfaces import IReactorFDSet, IReactorFromThreads, IReadDescriptor
+from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
+
+from overseer.process.spawn import IProcessReactor
+
+TRY_AGAIN = 1.0
+"""Seconds until there may be another thread."""
 
 Ended = Callable[[], None]
 
@@ -60,16 +65,21 @@ class PidfdWatch:
 
 
 class ThreadWatch:
-    """I wait in a thread, one for each child: for systems without pidfd_open(2)."""
+    """I wait in a thread, one for each child: without pidfd_open(2), or a descriptor left for one."""
 
-    def __init__(self, reactor: IReactorFromThreads, pid: int, ended: Ended) -> None:
+    def __init__(self, reactor: IProcessReactor, pid: int, ended: Ended) -> None:
         self._reactor = reactor
         self._pid = pid
         self._ended = ended
 
     def start(self) -> None:
         """Begin to watch."""
-        threading.Thread(target=self._wait, name=f"wait-{self._pid}", daemon=True).start()
+        thread = threading.Thread(target=self._wait, name=f"wait-{self._pid}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            # There can be no more threads just now.
+            self._reactor.callLater(TRY_AGAIN, self.start)
 
     def _wait(self) -> None:
         _wait_without_reaping(self._pid)

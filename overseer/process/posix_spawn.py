@@ -9,11 +9,9 @@ import ctypes
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from functools import cache, partial
+from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
-
-from overseer.process.apart import ThreadApart
 
 # From <spawn.h>, the same in every C library for Linux.
 _SETSIGDEF, _SETSIGMASK, _SETSID = 0x04, 0x08, 0x80
@@ -28,76 +26,66 @@ def spawn(
     argv: Sequence[str],
     environment: Mapping[str, str],
     cwd: str | None,
-    streams: tuple[int, int, int],
-    apart: ThreadApart | None = None,
+    streams: Sequence[int],
 ) -> int | None:
     """Start ``argv`` as the leader of a new session and return its pid; None where that takes ``subprocess``.
 
-    ``streams`` are its stdin, stdout and stderr; a negative one is ``/dev/null``. All other descriptors must be
-    close-on-exec. ``apart`` is a thread to start it from.
+    ``streams`` are its stdout and stderr, and before them its stdin, if it is to have one. All descriptors must
+    be close-on-exec.
     """
-    if _library() is None or any(0 <= descriptor <= _LAST_STANDARD for descriptor in streams):
+    if _library() is None or min(streams) <= _LAST_STANDARD:
         return None
     program = _find(argv, environment, cwd)
-    arguments = [os.fsencode(argument) for argument in argv]
-    variables = [os.fsencode(f"{name}={value}") for name, value in environment.items()]
+    arguments = os.fsencode("\0".join(argv)).split(b"\0")
+    variables = os.fsencode("\0".join(map("=".join, environment.items()))).split(b"\0")
     if (
         program is None
-        or b"\0" in b"".join([*arguments, *variables])
-        or any("=" in name for name in environment)
+        or len(arguments) != len(argv)
+        or len(variables) != len(environment)
+        or "=" in "".join(environment)
     ):
         return None
-    start = partial(_start, os.fsencode(program), _array(arguments), _array(variables), cwd)
-    return (start(streams) if apart is None else _start_apart(start, streams, apart)) or None
-
-
-def _start_apart(
-    start: Callable[[Sequence[int]], int], streams: Sequence[int], apart: ThreadApart
-) -> int:
-    given = [descriptor for descriptor in streams if descriptor >= 0]
-
-    def start_with(received: Sequence[int]) -> int:
-        copies = dict(zip(given, received, strict=True))
-        return start([copies.get(descriptor, -1) for descriptor in streams])
-
-    return apart.call(start_with, given)
+    return _start(os.fsencode(program), _array(arguments), _array(variables), cwd, streams) or None
 
 
 def _start(
     program: bytes, arguments: Any, variables: Any, cwd: str | None, streams: Sequence[int]
 ) -> int:
     """Return the pid, 0 when it failed."""
-    library = _library()
+    quick = _quick_library()
     pid = ctypes.c_int()
     actions = ctypes.create_string_buffer(_ROOM)
-    library.posix_spawn_file_actions_init(actions)
+    quick.posix_spawn_file_actions_init(actions)
     try:
-        failed = cwd is not None and library.posix_spawn_file_actions_addchdir_np(
+        failed = cwd is not None and quick.posix_spawn_file_actions_addchdir_np(
             actions, os.fsencode(cwd)
         )
-        for target, descriptor in enumerate(streams):
-            failed = failed or (
-                library.posix_spawn_file_actions_addopen(
-                    actions, target, b"/dev/null", os.O_RDONLY, 0
-                )
-                if descriptor < 0
-                else library.posix_spawn_file_actions_adddup2(actions, descriptor, target)
+        first = _LAST_STANDARD + 1 - len(streams)
+        if first:
+            failed = failed or quick.posix_spawn_file_actions_addopen(
+                actions, 0, b"/dev/null", os.O_RDONLY, 0
             )
-        failed = failed or library.posix_spawn(
+        for target, descriptor in enumerate(streams, first):
+            failed = failed or quick.posix_spawn_file_actions_adddup2(actions, descriptor, target)
+        failed = failed or _library().posix_spawnp(
             ctypes.byref(pid), program, actions, _attributes(), arguments, variables
         )
     finally:
-        library.posix_spawn_file_actions_destroy(actions)
+        quick.posix_spawn_file_actions_destroy(actions)
     return 0 if failed else pid.value
 
 
 def _find(argv: Sequence[str], environment: Mapping[str, str], cwd: str | None) -> str | None:
-    """Return the program that execvpe(3) would find, in the child's own ``PATH`` and working directory."""
+    """Return the program that execvpe(3) would find, in the child's own ``PATH`` and working directory.
+
+    posix_spawnp(3) looks up a name without a slash in our ``PATH``, which does where the child's is the same.
+    """
     if not argv:
         return None
-    folders = [""] if "/" in argv[0] else os.get_exec_path(environment)
-    for folder in folders:
-        program = os.path.join(folder, argv[0])
+    if "/" in argv[0] or environment.get("PATH") == os.environ.get("PATH"):
+        return argv[0]
+    for folder in os.get_exec_path(environment):
+        program = os.path.join(folder or os.curdir, argv[0])
         place = program if cwd is None else os.path.join(cwd, program)
         if os.access(place, os.X_OK) and os.path.isfile(place):
             return program
@@ -109,13 +97,19 @@ def _array(texts: list[bytes]) -> Any:
 
 
 @cache
+def _quick_library() -> Any:
+    """Return the C library for calls that only write to memory: Python's lock is kept, which is quicker."""
+    return ctypes.PyDLL(None)
+
+
+@cache
 def _library() -> Any:
     """Return the C library if it has all that is needed, else None."""
     if sys.platform != "linux":
         return None
     try:
         library = ctypes.CDLL(None)
-        _ = library.posix_spawn, library.posix_spawn_file_actions_addchdir_np
+        _ = library.posix_spawnp, library.posix_spawn_file_actions_addchdir_np
     except (AttributeError, OSError):
         return None
     return library

@@ -1,42 +1,42 @@
 """Starting child processes, in threads of their own, and reaping them.
 
-An exec can be slow, so threads start all processes, and nobody's output waits. Beside thousands of open
-descriptors, which an exec closes one by one, those threads leave it to others that have few: ``apart.py``.
+An exec can be slow, so threads start all processes, and nobody's output waits. They are few: what is asked for
+beyond that waits here, without descriptors.
 
-Where nothing special is asked for, ``posix_spawn.py`` does the work, and else ``subprocess.Popen``: vfork,
-setsid, chdir, setuid, and the error of a failed exec. That one stops everybody for a moment, as CPython holds
-its lock from vfork(2) until the kernel has opened the program. Its objects are kept until the child is reaped,
-and none of their methods is ever called: Popen would wait for the child on its own, and a dropped object is
-reaped by the next ``Popen()``.
+Where nothing special is asked for, ``posix_spawn.py`` does the work, in threads that have few descriptors for a
+child to copy (``apart.py``). ``subprocess.Popen`` does what it can't: setuid, a terminal, and the error of a
+failed exec. It stops everybody for a moment, as CPython holds its lock from vfork(2) until the kernel has
+opened the program. Its threads have the descriptors of the process, as the C library may keep one open when it
+looks up a user. Its objects are kept until the child is reaped, and none of their methods is ever called: Popen
+would wait for the child on its own, and a dropped object is reaped by the next ``Popen()``.
 """
 
 import contextlib
 import os
-import queue
 import resource
-import signal
 import subprocess
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import attrs
 from twisted.internet.interfaces import IReactorFDSet, IReactorFromThreads, IReactorTime
 
 from overseer.core.process import ProcessSpec
 from overseer.process import posix_spawn
-from overseer.process.apart import ThreadApart, thread_apart
+from overseer.process.apart import Threads
 from overseer.process.cgroup import ControlGroup, ControlGroups
-from overseer.process.command import Command, Identity, command_for, failure_reason
+from overseer.process.command import Command, command_for, failure_reason, identity_of
 from overseer.process.escaped import Orphans
 from overseer.process.streams import Streams, open_streams, take_terminal
 
 CLOSE_TIMEOUT = 1.0
 """How long :meth:`ProcessSpawner.close` waits for slow execs, in seconds."""
 THREADS = 2
-"""How many execs may be under way."""
-MANY_DESCRIPTORS = 1_000
-"""So many are worth two more threads, each with few of its own: below, changing between threads costs more."""
+"""How many execs of each kind may be under way."""
+AT_ONCE = 4
+"""How many starts have their pipes: those that a thread works on, and its next one."""
 
 
 class IProcessReactor(IReactorFDSet, IReactorFromThreads, IReactorTime):
@@ -63,6 +63,34 @@ Spawned = Callable[[Child], None]
 Failed = Callable[[str], None]
 
 
+@attrs.frozen
+class _Start:
+    """A process that is asked for."""
+
+    spec: ProcessSpec
+    spawned: Spawned
+    failed: Failed
+
+
+@attrs.frozen
+class _Started:
+    """A process that was started."""
+
+    pid: int
+    control_group: ControlGroup | None
+
+
+_Result = _Started | str | None
+"""What comes of a start in a thread: the process, why there is none, or that it takes ``subprocess``."""
+
+
+class _Stopped(RuntimeError):
+    """Nothing more is started."""
+
+    def __str__(self) -> str:
+        return "the overseer has stopped"
+
+
 class ProcessSpawner:
     """I start processes, :data:`THREADS` at a time, and know those that are not reaped yet.
 
@@ -84,15 +112,13 @@ class ProcessSpawner:
         self._control_groups = control_groups
         self._descriptor_limit = descriptor_limit
         self._use_pidfd = use_pidfd
-        self._requests: queue.SimpleQueue[tuple[ProcessSpec, Spawned, Failed] | None] = (
-            queue.SimpleQueue()
-        )
+        self._waiting: deque[_Start] = deque()
+        self._under_way = 0
         # Started by the first spawn: a thread does not survive the fork of a daemon going to
         # background.
-        self._threads: list[threading.Thread] = []
+        self._threads: dict[bool, Threads[_Result]] = {}
         self._closed = False
         self._spawning: set[int] = set()  # the threads that do
-        self._of_thread = threading.local()
         self._limiting = threading.Lock()
         self._limited = 0
         self._own_limits = (0, 0)
@@ -107,24 +133,18 @@ class ProcessSpawner:
         """
         if self._closed:
             raise RuntimeError("the spawner is closed")
-        if not self._threads:
-            for number in range(THREADS):
-                thread = threading.Thread(
-                    target=self._run, name=f"overseer-spawn-{number}", daemon=True
-                )
-                self._threads.append(thread)
-                thread.start()
-        self._requests.put((spec, spawned, failed))
+        self._waiting.append(_Start(spec, spawned, failed))
+        self._begin()
 
     def close(self) -> None:
-        """Start nothing more than what was asked for already. Running children are not touched."""
+        """Start nothing more: what no thread works on yet fails. Running children are not touched."""
         self._closed = True
         self.orphans.close()
-        end = time.monotonic() + CLOSE_TIMEOUT
-        for _ in self._threads:
-            self._requests.put(None)
-        for thread in self._threads:
-            thread.join(max(end - time.monotonic(), 0.0))
+        for start in self._waiting:
+            self._fail_soon(start, _Stopped())
+        self._waiting.clear()
+        for threads in self._threads.values():
+            threads.close(CLOSE_TIMEOUT)
 
     def owns(self, pid: int) -> bool:
         """Return whether the child ``pid`` is, or may be, one that :meth:`reap` waits for."""
@@ -144,104 +164,132 @@ class ProcessSpawner:
                 process.returncode = 0  # it is not to wait for the child when it is dropped
             del self._unreaped[pid]
 
-    # What follows runs in the threads.
+    def _begin(self) -> None:
+        while self._waiting and self._under_way < AT_ONCE:
+            start = self._waiting.popleft()
+            try:
+                streams = open_streams(start.spec)
+            except OSError as error:
+                self._fail_soon(start, error)
+                continue
+            try:
+                self._hand_over(start, streams, plain=_is_plain(start.spec))
+            except (OSError, RuntimeError) as error:
+                streams.close_child_side()
+                streams.close_own_side()
+                self._fail_soon(start, error)
+                continue
+            self._under_way += 1
 
-    def _run(self) -> None:
-        # A child inherits the mask of the thread that starts it.
-        signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        while (request := self._requests.get()) is not None:
-            self._serve(*request)
-            del request  # or an idle thread would keep the last one's worker
-        apart: ThreadApart | None = getattr(self._of_thread, "apart", None)
-        if apart is not None:
-            apart.close()
+    def _fail_soon(self, start: _Start, error: Exception) -> None:
+        self.reactor.callLater(0, start.failed, failure_reason(start.spec, error))
 
-    def _serve(self, spec: ProcessSpec, spawned: Spawned, failed: Failed) -> None:
-        self._spawning.add(threading.get_ident())
-        try:
-            child = self._start(spec)
-        except Exception as error:
-            self.reactor.callFromThread(failed, failure_reason(spec, error))
-        else:
-            self.reactor.callFromThread(spawned, child)
-        finally:
-            self._spawning.discard(threading.get_ident())
-
-    def _start(self, spec: ProcessSpec) -> Child:
-        with contextlib.ExitStack() as on_error:
-            group = self._new_control_group(on_error) if spec.cgroup else None
-            command = command_for(spec, None if group is None else group.entrance)
-            streams = open_streams(spec, on_error)
-            with self._limited_descriptors(streams.highest):
-                pid = self._execute(spec, command, streams)
-            pidfd = self._open_pidfd(pid) if self._use_pidfd else None
-            on_error.pop_all()
-        streams.close_child_side()
-        if "nofile" not in spec.rlimits:
-            self._limit_descriptors_of(pid)
-        return Child(pid, streams.stdin, streams.stdout, streams.stderr, pidfd, group)
-
-    def _new_control_group(self, on_error: contextlib.ExitStack) -> ControlGroup | None:
-        if self._control_groups is None:
-            return None
-        try:
-            group = self._control_groups.new()
-        except OSError:
-            return None  # as was said at start-up
-        on_error.callback(group.remove)
-        return group
-
-    def _execute(self, spec: ProcessSpec, command: Command, streams: Streams) -> int:
-        if command.identity == Identity() and spec.umask is None and not spec.pty:
-            descriptors = (streams.child_stdin, streams.child_stdout, streams.child_stderr)
-            pid = posix_spawn.spawn(
-                command.argv, spec.env, spec.cwd, descriptors, self._apart(streams.highest)
-            )
-            if pid is not None:
-                self._unreaped[pid] = None
-                return pid
-        process = subprocess.Popen(
-            command.argv,
-            bufsize=0,
-            stdin=streams.child_stdin,
-            stdout=streams.child_stdout,
-            stderr=streams.child_stderr,
-            # All are close-on-exec: see seal_inherited_descriptors.
-            close_fds=False,
-            cwd=spec.cwd,
-            env=spec.env,
-            user=command.identity.user,
-            group=command.identity.group,
-            extra_groups=command.identity.extra_groups,
-            umask=-1 if spec.umask is None else spec.umask,
-            # Sets SIGPIPE and SIGXFSZ, which Python ignores, back to their defaults. Handled
-            # signals become so at the exec.
-            restore_signals=True,
-            start_new_session=True,
-            # Rules out vfork, which is why only those with a terminal have it. It runs last, in a
-            # child with one thread and no lock to wait for.
-            preexec_fn=take_terminal if spec.pty else None,  # noqa: PLW1509
+    def _hand_over(self, start: _Start, streams: Streams, *, plain: bool) -> None:
+        work = self._start_plain if plain else self._start_by_subprocess
+        self._threads_for(plain).do(
+            partial(work, start.spec, streams),
+            streams.child_side,
+            partial(self._ended, start, streams, plain),
         )
-        self._unreaped[process.pid] = process
-        return process.pid
 
-    def _apart(self, highest: int) -> ThreadApart | None:
-        """Return what to start from when ``highest``, the newest descriptor, is one of many."""
-        if highest < MANY_DESCRIPTORS:
+    def _threads_for(self, plain: bool) -> Threads[_Result]:
+        if plain not in self._threads:
+            name = "overseer-spawn" if plain else "overseer-popen"
+            self._threads[plain] = Threads(self.reactor, THREADS, name, apart=plain)
+        return self._threads[plain]
+
+    def _ended(self, start: _Start, streams: Streams, plain: bool, result: _Result) -> None:
+        if result is None:
+            try:
+                if self._closed:
+                    raise _Stopped
+                self._hand_over(start, streams, plain=False)
+                return
+            except (OSError, RuntimeError) as error:
+                result = failure_reason(start.spec, error)
+        self._under_way -= 1
+        streams.close_child_side()
+        if isinstance(result, str):
+            streams.close_own_side()
+            self._begin()
+            start.failed(result)
+            return
+        # First: there is room for it just now, as the child's side was closed.
+        pidfd = self._open_pidfd(result.pid)
+        self._begin()
+        start.spawned(
+            Child(
+                result.pid,
+                streams.stdin,
+                streams.stdout,
+                streams.stderr,
+                pidfd,
+                result.control_group,
+            )
+        )
+
+    def _open_pidfd(self, pid: int) -> int | None:
+        if not self._use_pidfd:
             return None
-        if not hasattr(self._of_thread, "apart"):
-            self._of_thread.apart = thread_apart(f"{threading.current_thread().name}-apart")
-        apart: ThreadApart | None = self._of_thread.apart
-        return apart
-
-    def _open_pidfd(self, pid: int) -> int:
         try:
             return os.pidfd_open(pid)
         except OSError:
-            # Out of descriptors, most likely. A process whose end we can't see must not run.
-            os.killpg(pid, signal.SIGKILL)
-            self.reap(pid)
-            raise
+            return None  # somebody else was quicker: a thread can watch it as well
+
+    # What follows runs in the threads.
+
+    def _start_plain(
+        self, spec: ProcessSpec, streams: Streams, descriptors: Sequence[int]
+    ) -> _Result:
+        def execute(command: Command) -> int | None:
+            pid = posix_spawn.spawn(command.argv, spec.env, spec.cwd, descriptors)
+            if pid is not None:
+                self._unreaped[pid] = None
+            return pid
+
+        return self._start(spec, streams.highest, execute)
+
+    def _start_by_subprocess(
+        self, spec: ProcessSpec, streams: Streams, descriptors: Sequence[int]
+    ) -> _Result:
+        def execute(command: Command) -> int:
+            if spec.pty and (user := identity_of(spec).user) is not None:
+                os.fchown(streams.child_stdin, user, -1)  # or it could not open it by its name
+            process = _popen(spec, command, streams)
+            self._unreaped[process.pid] = process
+            return process.pid
+
+        return self._start(spec, streams.highest, execute)
+
+    def _start(
+        self, spec: ProcessSpec, highest: int, execute: Callable[[Command], int | None]
+    ) -> _Result:
+        self._spawning.add(threading.get_ident())
+        group, reason = None, None
+        try:
+            group = self._new_control_group() if spec.cgroup else None
+            command = command_for(spec, None if group is None else group.entrance)
+            with self._limited_descriptors(highest):
+                pid = execute(command)
+        except Exception as error:
+            pid, reason = None, failure_reason(spec, error)
+        finally:
+            self._spawning.discard(threading.get_ident())
+        if pid is None:
+            if group is not None:
+                group.remove()
+            return reason
+        if "nofile" not in spec.rlimits:
+            self._limit_descriptors_of(pid)
+        return _Started(pid, group)
+
+    def _new_control_group(self) -> ControlGroup | None:
+        if self._control_groups is None:
+            return None
+        try:
+            return self._control_groups.new()
+        except OSError:
+            return None  # as was said at start-up
 
     @contextlib.contextmanager
     def _limited_descriptors(self, highest: int) -> Iterator[None]:
@@ -281,3 +329,32 @@ class ProcessSpawner:
             soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
             if soft != self._descriptor_limit:
                 resource.prlimit(pid, resource.RLIMIT_NOFILE, (self._descriptor_limit, hard))
+
+
+def _is_plain(spec: ProcessSpec) -> bool:
+    return not spec.pty and spec.user is None and spec.group is None and spec.umask is None
+
+
+def _popen(spec: ProcessSpec, command: Command, streams: Streams) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        command.argv,
+        bufsize=0,
+        stdin=streams.child_stdin,
+        stdout=streams.child_stdout,
+        stderr=streams.child_stderr,
+        # All are close-on-exec: see seal_inherited_descriptors.
+        close_fds=False,
+        cwd=spec.cwd,
+        env=spec.env,
+        user=command.identity.user,
+        group=command.identity.group,
+        extra_groups=command.identity.extra_groups,
+        umask=-1 if spec.umask is None else spec.umask,
+        # Sets SIGPIPE and SIGXFSZ, which Python ignores, back to their defaults. Handled
+        # signals become so at the exec.
+        restore_signals=True,
+        start_new_session=True,
+        # Rules out vfork, which is why only those with a terminal have it. It runs last, in a
+        # child with one thread and no lock to wait for.
+        preexec_fn=take_terminal if spec.pty else None,  # noqa: PLW1509
+    )

@@ -1,16 +1,15 @@
 """What a child gets as stdin, stdout and stderr: pipes, nothing to read, or a terminal for all three."""
 
-import contextlib
 import fcntl
 import os
 import struct
 import subprocess
 import termios
+from collections.abc import Iterable
 
 import attrs
 
 from overseer.core.process import ProcessSpec
-from overseer.process.command import identity_of
 
 ROWS, COLUMNS = 24, 80
 """How large a terminal is until a client says how large its own is."""
@@ -37,16 +36,32 @@ class Streams:
         """The highest of the child's descriptors, which are the newest ones of this process."""
         return max(self.child_stdin, self.child_stdout, self.child_stderr)
 
+    @property
+    def child_side(self) -> tuple[int, ...]:
+        """The child's descriptors in their order, each once."""
+        every = (self.child_stdin, self.child_stdout, self.child_stderr)
+        return tuple(dict.fromkeys(descriptor for descriptor in every if descriptor >= 0))
+
     def close_child_side(self) -> None:
         """Close what only the child needs: its streams are at their end once it closes them, too."""
-        for descriptor in {self.child_stdin, self.child_stdout, self.child_stderr}:
-            if descriptor >= 0:
-                os.close(descriptor)
+        _close(self.child_side)
+
+    def close_own_side(self) -> None:
+        """Close ours, when there is no child."""
+        _close(own for own in (self.stdin, self.stdout, self.stderr) if own is not None)
 
 
-def open_streams(spec: ProcessSpec, on_error: contextlib.ExitStack) -> Streams:
-    """Return new streams for a child; ``on_error`` closes both sides."""
-    return _open_terminal(spec, on_error) if spec.pty else _open_pipes(spec, on_error)
+def open_streams(spec: ProcessSpec) -> Streams:
+    """Return new streams for a child.
+
+    :raises OSError: when there are no more descriptors, or terminals.
+    """
+    opened: list[int] = []
+    try:
+        return _open_terminal(opened) if spec.pty else _open_pipes(spec, opened)
+    except OSError:
+        _close(opened)
+        raise
 
 
 def take_terminal() -> None:
@@ -68,13 +83,13 @@ def end_of_file_character(descriptor: int) -> bytes:
     return character
 
 
-def _open_pipes(spec: ProcessSpec, on_error: contextlib.ExitStack) -> Streams:
+def _open_pipes(spec: ProcessSpec, opened: list[int]) -> Streams:
     stdin, child_stdin = None, subprocess.DEVNULL
     if spec.stdin == "pipe":
-        child_stdin, stdin = _pipe(on_error)
+        child_stdin, stdin = _pipe(opened)
         os.set_blocking(stdin, False)
-    stdout, child_stdout = _pipe(on_error)
-    stderr, child_stderr = _pipe(on_error)
+    stdout, child_stdout = _pipe(opened)
+    stderr, child_stderr = _pipe(opened)
     os.set_blocking(stdout, False)
     os.set_blocking(stderr, False)
     return Streams(
@@ -87,18 +102,14 @@ def _open_pipes(spec: ProcessSpec, on_error: contextlib.ExitStack) -> Streams:
     )
 
 
-def _open_terminal(spec: ProcessSpec, on_error: contextlib.ExitStack) -> Streams:
+def _open_terminal(opened: list[int]) -> Streams:
     ours, childs = os.openpty()
-    on_error.callback(os.close, ours)
-    on_error.callback(os.close, childs)
+    opened += ours, childs
     os.set_blocking(ours, False)
     set_window_size(ours, ROWS, COLUMNS)
-    user = identity_of(spec).user
-    if user is not None:
-        os.fchown(childs, user, -1)  # or the child could not open it by its name
     # The reactor knows a descriptor as a reader or as a writer of one object, so each gets its own.
     stdin = os.dup(ours)
-    on_error.callback(os.close, stdin)
+    opened.append(stdin)
     return Streams(
         stdin=stdin,
         stdout=ours,
@@ -109,8 +120,12 @@ def _open_terminal(spec: ProcessSpec, on_error: contextlib.ExitStack) -> Streams
     )
 
 
-def _pipe(on_error: contextlib.ExitStack) -> tuple[int, int]:
-    read_end, write_end = os.pipe()
-    on_error.callback(os.close, read_end)
-    on_error.callback(os.close, write_end)
-    return read_end, write_end
+def _pipe(opened: list[int]) -> tuple[int, int]:
+    ends = os.pipe()
+    opened += ends
+    return ends
+
+
+def _close(descriptors: Iterable[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)

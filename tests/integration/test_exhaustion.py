@@ -22,7 +22,11 @@ actions:
 @pytest.fixture(scope="module")
 def daemon(launch_shared) -> Daemon:
     """A daemon that has started a task of each kind before anything runs short."""
-    return launch_shared(CONFIG)
+    daemon = launch_shared(CONFIG)
+    with daemon.client() as client:
+        client.send(type="start", action="echo")
+        client.until("exited")
+    return daemon
 
 
 @pytest.fixture

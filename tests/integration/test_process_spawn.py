@@ -1,6 +1,7 @@
 """What a spawn that fails says, and the spawner's own life."""
 
 import ctypes
+import itertools
 import os
 import resource
 import signal
@@ -8,23 +9,26 @@ import threading
 
 import pytest
 import pytest_twisted
-from process_support import PATH, Runs, open_descriptors, zombies
+from process_support import PATH, Runs, eventually, open_descriptors, zombies
 from twisted.internet import reactor
+from twisted.internet.defer import Deferred
 
 from overseer.core.process import ProcessSpec
-from overseer.process import ProcessSpawner, posix_spawn, spawn
-from overseer.process.apart import ThreadApart, thread_apart
+from overseer.process import ProcessSpawner, apart, posix_spawn
+from overseer.process.apart import Threads
 
 ensure_deferred = pytest_twisted.ensureDeferred
 
+ENDS = (["gone"], ["spawn_failed"])
 
-@pytest.fixture(params=["posix_spawn", "apart", "subprocess"])
+
+@pytest.fixture(params=["posix_spawn", "not apart", "subprocess"])
 def way(request, monkeypatch):
     """Plain cases are started by the C library where it can, and by subprocess elsewhere: all the same."""
     if request.param == "subprocess":
         monkeypatch.setattr(posix_spawn, "_library", lambda: None)
-    if request.param == "apart":
-        monkeypatch.setattr(spawn, "MANY_DESCRIPTORS", 0)
+    if request.param == "not apart":
+        monkeypatch.setattr(apart, "_own_descriptors", lambda kept: False)
 
 
 @pytest_twisted.async_yield_fixture
@@ -117,11 +121,10 @@ async def test_arguments_that_no_program_can_take(runs):
 async def test_running_out_of_descriptors(runs):
     await runs.output_of("true")  # the thread is up and has opened what it needs
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    lowest = first_free()
     try:
-        # One descriptor more each time: out of pipes, of Popen's own, of the pidfd; then enough.
+        # One descriptor more each time: out of pipes, of Popen's own; then enough.
         for spare in range(12):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + spare, limits[1]))
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit_with(spare), limits[1]))
             _, recorder = runs.start("sleep", "1000")
             await recorder.until(lambda events=recorder.events: bool(events))
             if recorder.names == ["spawned"]:
@@ -129,17 +132,16 @@ async def test_running_out_of_descriptors(runs):
             assert recorder.failure == 'cannot execute "sleep": Too many open files'
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-    assert spare > 4
+    assert spare >= 4
     assert zombies() == []
     os.kill(recorder.pid, signal.SIGKILL)
     await recorder.seen("gone")
 
 
-def first_free() -> int:
-    """Return the lowest descriptor that is not in use."""
-    descriptor = os.open(os.devnull, os.O_RDONLY)
-    os.close(descriptor)
-    return descriptor
+def limit_with(spare: int) -> int:
+    """Return the limit that lets so many more descriptors be opened."""
+    free = (number for number in itertools.count() if not os.path.exists(f"/proc/self/fd/{number}"))
+    return next(itertools.islice(free, spare, None))
 
 
 @ensure_deferred
@@ -149,7 +151,24 @@ async def test_a_program_is_looked_up_in_the_path_of_the_child(runs, tmp_path):
     program.chmod(0o755)
     assert await runs.output_of("program", env={"PATH": f"{tmp_path}:{PATH}"}) == b"found\n"
     assert await runs.output_of("./program", cwd=str(tmp_path), nice=1) == b"found\n"
+    assert (
+        await runs.output_of("program", env={"PATH": f"/nope::{PATH}"}, cwd=str(tmp_path))
+        == b"found\n"
+    )
     reason = await runs.failure_of("program")
+    assert reason == 'cannot execute "program": No such file or directory'
+
+
+@ensure_deferred
+async def test_a_program_is_looked_up_in_our_path_when_the_child_has_the_same(
+    runs, tmp_path, monkeypatch
+):
+    program = tmp_path / "program"
+    program.write_text("#!/bin/sh\necho found\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{PATH}")
+    assert await runs.output_of("program", env=dict(os.environ)) == b"found\n"
+    reason = await runs.failure_of("program", env={"PATH": PATH})
     assert reason == 'cannot execute "program": No such file or directory'
 
 
@@ -190,32 +209,81 @@ def test_a_spawner_that_was_never_used_closes():
         spawner.spawn(ProcessSpec(argv=("true",), env={}), print, print)
 
 
-def test_a_thread_apart_has_few_descriptors_whatever_the_process_has():
+@ensure_deferred
+async def test_what_still_waits_when_the_spawner_is_closed_fails():
+    runs = Runs(ProcessSpawner(reactor))
+    recorders = [runs.start("true")[1] for _ in range(10)]
+    runs.spawner.close()
+    for recorder in recorders:
+        await recorder.until(lambda one=recorder: one.names[-1:] in ENDS)
+    failures = [one.failure for one in recorders if "spawn_failed" in one.names]
+    assert set(failures) == {'cannot execute "true": the overseer has stopped'}
+    assert {one.outcome.exit_code for one in recorders if "spawned" in one.names} <= {0}
+    assert zombies() == []
+
+
+@ensure_deferred
+async def test_threads_apart_have_few_descriptors_whatever_the_process_has():
     before = open_descriptors()
     null = [os.open(os.devnull, os.O_RDONLY) for _ in range(100)]
-    apart = ThreadApart("apart")
-    threads = {thread.name: thread for thread in threading.enumerate()}
+    threads = Threads(reactor, 2, "apart", apart=True)
+    names = [thread for thread in threading.enumerate() if thread.name.startswith("apart-")]
     try:
         read_end, write_end = os.pipe()
-        assert apart.call(lambda _: len(os.listdir("/proc/thread-self/fd")), []) < 10
-        assert apart.call(lambda received: os.write(received[0], b"hello"), [write_end]) == 5
+        assert await result_of(threads, lambda _: len(os.listdir("/proc/thread-self/fd"))) < 10
+        assert await result_of(threads, lambda got: os.write(got[0], b"hello"), [write_end]) == 5
         assert os.read(read_end, 100) == b"hello"
-        with pytest.raises(ZeroDivisionError):
-            apart.call(lambda _: 1 // 0, [])
         os.close(write_end)
         assert os.read(read_end, 100) == b"", "the copy that was given has stayed open"
         os.close(read_end)
     finally:
-        apart.close()
+        threads.close(10)
         for descriptor in null:
             os.close(descriptor)
-    threads["apart"].join(10)
-    assert not threads["apart"].is_alive()
+    assert not any(thread.is_alive() for thread in names)
     assert open_descriptors() == before
 
 
-def test_without_such_threads_the_others_do_the_work(monkeypatch):
+@pytest.mark.parametrize("with_library", [True, False])
+@ensure_deferred
+async def test_threads_without_descriptors_of_their_own_do_as_well(monkeypatch, with_library):
     before = open_descriptors()
-    monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: object())
-    assert thread_apart("apart") is None
+    if not with_library:
+        monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: object())
+    threads = Threads(reactor, 2, "together", apart=not with_library)
+    read_end, write_end = os.pipe()
+    assert await result_of(threads, lambda got: os.write(got[0], b"hello"), [write_end]) == 5
+    assert os.read(read_end, 100) == b"hello"
+    os.close(write_end)
+    assert os.read(read_end, 100) == b""
+    os.close(read_end)
+    threads.close(10)
     assert open_descriptors() == before
+
+
+@ensure_deferred
+async def test_a_result_that_nobody_can_take_holds_up_no_other():
+    threads = Threads(reactor, 1, "apart", apart=True)
+    threads.do(lambda _: 0, [], lambda zero: 1 // zero)
+    assert await result_of(threads, lambda _: 1) == 1
+    threads.close(10)
+
+
+@ensure_deferred
+async def test_work_that_outlasts_the_end_is_told_later():
+    before = open_descriptors()
+    threads = Threads(reactor, 1, "apart", apart=True)
+    go_on, told = threading.Event(), Deferred()
+    threads.do(lambda _: go_on.wait(60), [], told.callback)
+    threads.close(0.01)
+    assert not told.called
+    go_on.set()
+    assert await told
+    await eventually(lambda: open_descriptors() == before)
+
+
+def result_of(threads, work, descriptors=()):
+    """Return a Deferred with what ``work`` returns."""
+    told = Deferred()
+    threads.do(work, descriptors, told.callback)
+    return told
