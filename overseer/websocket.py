@@ -26,6 +26,7 @@ from overseer.core.config import Limits
 from overseer.core.subprotocols import SUBPROTOCOL
 from overseer.lifecycle.supervisor import Supervisor
 from overseer.producer import OutboxProducer
+from overseer.prompt_transport import PromptTransport, Turns
 from overseer.protocol.outbox import Outbox, SendBudget
 from overseer.session import Session
 
@@ -65,6 +66,7 @@ class ClientProtocol(WebSocketServerProtocol):
     def onOpen(self) -> None:
         """The handshake is done: from here on the client is a session."""
         factory = self.factory
+        self.transport = PromptTransport(self.transport, factory.turns)
         self._outbox = Outbox(
             self._write,
             self._overflowed,
@@ -224,6 +226,7 @@ class ClientFactory(WebSocketServerFactory):
         self.supervisor = supervisor
         self.manifest = manifest
         self.limits = limits
+        self.turns = Turns(reactor)
         self.budget = SendBudget(limits.total_send_buffer)
         self.clients: set[ClientProtocol] = set()
         self.disconnects: Counter[DisconnectReason] = Counter()

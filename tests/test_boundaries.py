@@ -43,7 +43,10 @@ ALLOWED = {
     "listeners.py": {"core", "listeners"},
     "interfaces.py": {"core", "interfaces"},
     "producer.py": {"protocol", "producer"},
-    "websocket.py": {"core", "protocol", "lifecycle", "producer", "session", "websocket"},
+    "prompt_transport.py": {"prompt_transport"},
+    "websocket.py": {
+        *("core", "protocol", "lifecycle", "producer", "prompt_transport", "session", "websocket"),
+    },
     "stdio.py": {"core", "protocol", "lifecycle", "producer", "session", "stdio"},
     "client": {"core", "protocol", "client"},
     "http_client.py": {"http_client"},

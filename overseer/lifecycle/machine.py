@@ -321,7 +321,7 @@ for _state, _effective in _WITH_EFFECT:
 new_machine = _builder.build()
 """Called with a :class:`Core`, returns the :class:`Inputs` of one task's machine."""
 
-# Automat compares an input with one transition after the other until it finds the right one, and here are 140: a
+# Automat compares an input with one transition after the other until it finds the right one, of 140 here: a
 # seventh of what Python did for a task went into that.
 _automaton = new_machine.__automat_automaton__
 _automaton.outputForInput = cache(_automaton.outputForInput)  # type: ignore[method-assign]
