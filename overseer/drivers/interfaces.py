@@ -7,11 +7,11 @@ business of a handler: an :class:`Action` has both.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from functools import cache
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
+from twisted.logger import Logger
 
 from overseer.core.config import (
     ActionConfig,
@@ -21,7 +21,7 @@ from overseer.core.config import (
     Problem,
     Section,
 )
-from overseer.core.expressions import Validation, compile_validation
+from overseer.core.expressions import compile_validation
 from overseer.core.filtering import Select
 from overseer.core.pool import PoolLimits
 from overseer.core.process import ProcessSpec, Stream
@@ -131,7 +131,7 @@ class ActionHandler(ABC):
                 raise ValidationError(f'parameter "{name}" is required')
             values[name] = spec.default
         for name, spec in self.parameters.items():
-            if spec.validate and not _compiled(spec.validate).accepts(values[name]):
+            if spec.validate and not compile_validation(spec.validate).accepts(values[name]):
                 shown = HIDDEN if spec.secret else _shorten(values[name])
                 raise ValidationError(f'parameter "{name}": "{shown}" fails {spec.validate}')
         return values
@@ -155,11 +155,6 @@ class ActionHandler(ABC):
         :raises ValidationError: a driver that runs no processes has no such place.
         """
         raise ValidationError("readiness_probe.exec: this driver runs no processes")
-
-
-@cache
-def _compiled(expression: str) -> Validation:
-    return compile_validation(expression)
 
 
 def _kind(value: object) -> str:
@@ -241,6 +236,8 @@ class ActionHandlerFactory(ABC):
 class Action:
     """One configured action: what the configuration says of it, and the handler of its driver."""
 
+    _log: ClassVar = Logger()
+
     settings: ActionConfig
     handler: ActionHandler
     services: DriverServices
@@ -250,6 +247,14 @@ class Action:
     def name(self) -> str:
         """What a start calls it."""
         return self.settings.name
+
+    def describe(self) -> ActionInfo:
+        """Return what its driver tells of the action, or what there is to tell without it should it fail."""
+        try:
+            return self.handler.describe()
+        except Exception:
+            self._log.failure("describe of {action} failed", action=self.name)
+            return ActionHandler.describe(self.handler)
 
     def validate(self, params: Mapping[str, str]) -> Mapping[str, str]:
         """Return the parameters that a start works with, defaults added.

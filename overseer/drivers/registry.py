@@ -9,6 +9,7 @@ from functools import cache
 from importlib.metadata import entry_points
 
 from overseer.core.config import ActionConfig, ConfigError, Kind, Problem, read_keys
+from overseer.core.expressions import ExpressionError, compile_validation
 from overseer.core.readiness import ExecCheck
 from overseer.core.retry import PartialRetryPolicy, effective_policy
 from overseer.drivers.exec import ExecFactory
@@ -103,15 +104,26 @@ class Drivers:
         return DriverConfig(section, values, warnings)
 
     def _handler(self, action: ActionConfig, config: DriverConfig) -> ActionHandler:
-        handler = self._factory(action).create(
-            config,
-            action.name,
-            effective_policy(PartialRetryPolicy(), action.retry, None),
-            action.task_pool.limits(),
-            action.dedupe_key,
-        )
-        if action.restore and handler.secrets:
-            names = ", ".join(f'"{name}"' for name in sorted(handler.secrets))
+        factory = self._factory(action)
+        try:
+            handler = factory.create(
+                config,
+                action.name,
+                effective_policy(PartialRetryPolicy(), action.retry, None),
+                action.task_pool.limits(),
+                action.dedupe_key,
+            )
+            secrets = handler.secrets
+            wrong = _wrong_expressions(handler)
+        except ConfigError:
+            raise
+        except Exception as error:
+            text = f'the driver "{action.type}" failed: {type(error).__name__}: {error}'
+            raise ConfigError((action.config.problem((), text),)) from error
+        if wrong:
+            raise ConfigError(tuple(action.config.problem((), text) for text in wrong))
+        if action.restore and secrets:
+            names = ", ".join(f'"{name}"' for name in sorted(secrets))
             text = f"not with secret parameters ({names}): they would have to be kept on disk"
             raise ConfigError((action.config.parent.problem(("restore",), text),))
         return handler
@@ -150,6 +162,18 @@ def _import_installed() -> Mapping[str, str]:
 
 register_factory(ExecFactory())
 register_factory(WatchFactory())
+
+
+def _wrong_expressions(handler: ActionHandler) -> list[str]:
+    """Return what is wrong with the ``validate`` of parameters: or only a start would show it."""
+    wrong = []
+    for name, spec in handler.parameters.items():
+        try:
+            if spec.validate:
+                compile_validation(spec.validate)
+        except ExpressionError as error:
+            wrong.append(f'parameter "{name}": validate: {error}')
+    return wrong
 
 
 def _looks_by_a_program(action: ActionConfig) -> bool:

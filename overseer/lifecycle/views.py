@@ -69,7 +69,7 @@ def action_info(supervisor: Supervisor, name: str) -> ActionInfo:
     action = supervisor.action(name)
     settings = action.settings
     policy = effective_policy(supervisor.defaults.retry, settings.retry, None)
-    described = action.handler.describe()
+    described = action.describe()
     return msgspec.structs.replace(
         described,
         name=name,

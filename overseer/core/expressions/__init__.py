@@ -5,6 +5,7 @@ expressions. What goes wrong only for some value or line counts as "no". The CEL
 for the first expression that needs it; the commonest conditions never do.
 """
 
+from functools import cache
 from typing import Final
 
 from overseer.core.expressions.errors import ExpressionError
@@ -82,6 +83,7 @@ class Condition:
         return self._select(block)
 
 
+@cache
 def compile_validation(source: str) -> Validation:
     """Return the expression over ``value`` in ``source``.
 
