@@ -1,5 +1,6 @@
 """The ``overseer`` command: runs the daemon in the foreground, or does what its first word says."""
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -8,8 +9,11 @@ from typing import NoReturn
 
 import click
 
-from overseer.cli.exit_status import INTERRUPTED, CommandError
+from overseer.cli.exit_status import BROKEN_PIPE, INTERRUPTED, CommandError, ExitStatus
 from overseer.cli.root import overseer
+
+_NOT_WRITTEN = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EPIPE}
+"""What writing to stdout may meet. Commands that talk to a daemon see to it themselves."""
 
 
 def main(arguments: Sequence[str] | None = None, version: str | None = None) -> int:
@@ -21,11 +25,16 @@ def main(arguments: Sequence[str] | None = None, version: str | None = None) -> 
     _open_what_is_closed()
     try:
         status = overseer.main(words, prog_name="overseer", standalone_mode=False, obj=version)
+        sys.stdout.flush()
     except click.ClickException as error:
         print(f"overseer: {_one_line(error)}", file=sys.stderr)
         return error.status if isinstance(error, CommandError) else error.exit_code
     except click.Abort:
         return INTERRUPTED
+    except OSError as error:
+        if error.errno not in _NOT_WRITTEN or error.filename is not None:
+            raise
+        return _cannot_print(error)
     return status if isinstance(status, int) else 0
 
 
@@ -36,6 +45,15 @@ def run_cli(version: str, commit: str = "") -> NoReturn:
     """
     name = Path(sys.argv[0]).name
     sys.exit(main(version=f"{name} {version} ({commit})" if commit else f"{name} {version}"))
+
+
+def _cannot_print(error: OSError) -> int:
+    # What is still to be written would fail again when the interpreter ends.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if isinstance(error, BrokenPipeError):
+        return BROKEN_PIPE
+    print(f"overseer: cannot print: {error.strerror}", file=sys.stderr)
+    return ExitStatus.FAILED
 
 
 def _open_what_is_closed() -> None:

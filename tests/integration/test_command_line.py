@@ -10,6 +10,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -301,6 +302,25 @@ def test_a_full_disk_stops_the_task_and_is_told(daemon: Daemon, client: Client) 
         told = (done.returncode, done.stderr)
         assert told == (1, "overseer: cannot print: No space left on device\n"), words
     eventually(lambda: state(client, "full") == "stopped")
+
+
+@pytest.mark.parametrize("word", ["--version", "--help", "schema", "doctor", "completion bash"])
+def test_commands_without_a_daemon_end_as_well_when_nobody_takes_what_they_print(
+    word: str, tmp_path: Path
+) -> None:
+    command = f"{sys.executable} -m overseer {word}"
+    script = f"{command} >/dev/full; echo $?; {command} | true; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(
+        ["bash", "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        check=True,
+        cwd=tmp_path,
+    )
+    assert done.stderr == "overseer: cannot print: No space left on device\n"
+    # Who prints little may have done so before the pipe was closed.
+    assert done.stdout.split() in (["1", "141"], ["1", "0"], ["1", "1"])
 
 
 def test_a_terminal_that_closes_stops_the_task(daemon: Daemon, client: Client) -> None:
