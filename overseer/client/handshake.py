@@ -65,11 +65,11 @@ def refusal(answer: Answer, body: bytes, *, token_given: bool) -> ConnectionRefu
     """Return why the answer is no WebSocket, in the server's words where it has any; None when it is one."""
     if answer.status == _SWITCHING:
         return None
-    words = _error_in(body) or answer.reason or "no reason given"
-    told = f"{answer.status}: {words}"
+    words = _error_in(body)
+    told = f"{answer.status}: {words or answer.reason or 'no reason given'}"
     if answer.status == _UNAUTHORIZED:
         hint = "the token is not one of auth.tokens" if token_given else "it wants a token"
-        return Unauthorized(f"{told} ({hint})")
+        return Unauthorized(told if words else f"{told} ({hint})")
     if answer.status == _FORBIDDEN:
         return Forbidden(told)
     return ConnectionRefused(told, permanent=answer.status not in _NOT_NOW)

@@ -333,6 +333,8 @@ def _hint(error: Exception) -> str:
 def _unanswered(reason: Failure) -> str:
     """Return why there was no handshake at all."""
     match getattr(reason.value, "args", ()):
+        case ([(_, _, "wrong version number"), *_],):
+            return "it speaks no TLS: ws:// and not wss://?"
         case ([(_, _, str(problem)), *_],):  # OpenSSL's list of what went wrong
             return f"TLS: {problem}"
     return (

@@ -30,6 +30,9 @@ CLOSE_DEADLINE = 10.0
 SEND_SIZE = 1024 * 1024
 """Bytes that are handed to the operating system at a time: it takes a whole read then, and no rest of it is in
 memory for each subscriber."""
+TLS_HANDSHAKE = b"\x16\x03"
+"""What a TLS client begins with (RFC 8446 section 5.1), and no HTTP request does."""
+NO_TLS = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\nthis port speaks HTTP without TLS\n"
 OVERFLOW = 64
 """Connections beyond the limit that may be open at once, to be told so."""
 
@@ -46,6 +49,7 @@ class Connection(ProtocolWrapper):
     role: Role = "viewer"
     _deadline: IDelayedCall | None = None
     _is_http = True
+    _has_begun = False
 
     def makeConnection(self, transport: ITransport) -> None:
         """Begin, with the deadline for the first request."""
@@ -55,8 +59,15 @@ class Connection(ProtocolWrapper):
     def dataReceived(self, data: bytes) -> None:
         """Hand bytes on; the first ones after an answer set the deadline of the next request.
 
-        A timeout that every byte refreshes would let trickled headers hold the connection for ever.
+        A timeout that every byte refreshes would let trickled headers hold the connection for ever. A client
+        that wants TLS would wait as long as that.
         """
+        if not self._has_begun:
+            self._has_begun = True
+            if data.startswith(TLS_HANDSHAKE):
+                self.transport.write(NO_TLS)
+                self.loseConnection()
+                return
         if self._is_http and self._deadline is None:
             self._set_deadline(REQUEST_DEADLINE)
         super().dataReceived(data)

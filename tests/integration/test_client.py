@@ -167,9 +167,9 @@ async def test_no_connection_comes_with_a_hint(
     with pytest.raises(ConnectionRefused, match="is the overseer running"):
         await connect(f"unix:{tmp_path}/nobody.sock", reactor=reactor)
     daemon = launch(SHELL + "auth: {tokens: [{name: me, token: 0123456789abcdef}]}\n")
-    with pytest.raises(Unauthorized, match="it wants a token"):
+    with pytest.raises(Unauthorized, match="a token is needed"):
         await connect(daemon.url, reactor=reactor)
-    with pytest.raises(Unauthorized, match=r"not one of auth\.tokens"):
+    with pytest.raises(Unauthorized, match="this token is not known"):
         await connect(daemon.url, token="0123456789abcdeg", reactor=reactor)
     async with await connect(daemon.url, token="0123456789abcdef", reactor=reactor) as client:
         assert (await client.list()).tasks == []
@@ -212,3 +212,11 @@ async def test_tls(launch: Callable[..., Daemon], certificate: Path) -> None:
         await connect(url, reactor=reactor)
     with pytest.raises(ConnectionRefused, match=r"without an answer: .*ws:// or wss://"):
         await connect(url.replace("wss:", "ws:"), reactor=reactor)
+
+
+@twisted
+async def test_tls_where_there_is_none(launch: Callable[..., Daemon]) -> None:
+    """The client is told at once, and does not wait until the server has waited long enough for a request."""
+    daemon = launch(SHELL)
+    with pytest.raises(ConnectionRefused, match=r"/ws: it speaks no TLS: ws:// and not wss://\?$"):
+        await connect(daemon.url.replace("ws:", "wss:"), reactor=reactor)

@@ -71,12 +71,13 @@ def test_refusals_use_the_words_of_the_server(
 
 
 def test_a_token_is_wanted() -> None:
-    """No token and a wrong one are two different mistakes."""
+    """No token and a wrong one are two different mistakes, whether or not the server says which."""
     answer = Answer(401, "Unauthorized", {})
-    body = b'{"error": "a token is required"}'
-    missing = refusal(answer, body, token_given=False)
-    wrong = refusal(answer, body, token_given=True)
+    missing = refusal(answer, b"", token_given=False)
+    wrong = refusal(answer, b"", token_given=True)
+    told = refusal(answer, b'{"error": "a token is needed"}', token_given=False)
     assert isinstance(missing, Unauthorized)
-    assert str(missing) == "401: a token is required (it wants a token)"
-    assert str(wrong) == "401: a token is required (the token is not one of auth.tokens)"
+    assert str(missing) == "401: Unauthorized (it wants a token)"
+    assert str(wrong) == "401: Unauthorized (the token is not one of auth.tokens)"
+    assert str(told) == "401: a token is needed"
     assert missing.permanent

@@ -481,6 +481,14 @@ def test_trickled_body_meets_the_same_deadline() -> None:
     assert transport.aborted
 
 
+def test_who_wants_tls_is_told_at_once() -> None:
+    server = Server()
+    connection, transport = server.connect()
+    connection.dataReceived(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
+    assert not transport.connected
+    assert parse(transport.value()).status == 400
+
+
 def test_kept_alive_connection() -> None:
     """Each request has its own deadline; in between only the idle timeout counts."""
     server = Server()
