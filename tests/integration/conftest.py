@@ -23,6 +23,10 @@ DEADLINE = 20.0
 
 Message = dict[str, Any]
 
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    # A shell has its background jobs ignore Ctrl-C, and so would all programs that are started here.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 class Client:
     """One WebSocket client. Every wait has a deadline and keeps what it passed over in ``seen``."""
