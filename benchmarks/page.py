@@ -34,14 +34,13 @@ NOTES = """\
 
 - **Streams**: beside `cat` and the copy of prepared bytes, one processor of Python. Per read of 64 KiB: decode,
   one JSON encoding, one join; per subscriber one write of the same bytes.
-- **Starts**: of the reactor's time a fifth goes into writes that wake the client, an eighth into telling epoll
-  of three descriptors a task and back, a twentieth into reaping; the rest is Python, in small parts. Threads
-  wait for the kernel, which opens the program, without Python's lock. With both processors in use the ratio
-  depends on what else the machine does: 1.35 to 1.8 in runs of one day.
+- **Starts**: of the processor time of a task a third is its program's, to be loaded and to end, two fifths are
+  the reactor's, in small parts: reading the request is the largest, a tenth of them. Two threads wait for the
+  kernel, which opens the program, without Python's lock, and ask for it three times a start.
 - **Starts beside thousands of running tasks**: each of these has three descriptors open, and at every exec the
   kernel closes the child's copies of all of them, one by one. A bare loop falls to a fraction so; its figure
-  stands beside ours. From a thousand descriptors on, a thread starts the processes that has a table of its
-  own, with few in it.
+  stands beside ours. The threads that start processes have tables of their own, with few in them.
+- **Fan-out**: one system call a subscriber and turn of the reactor, right after the turn.
 - **JSON filters**: every line is checked to be JSON in whole, as the expression language wants it.
 """
 
