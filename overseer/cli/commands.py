@@ -57,16 +57,20 @@ def _start_options(function: Any) -> Any:
 
 @talks("stream.run", ends_as_task=True, advice=_PARAMETERS)
 @_start_options
+@click.option(
+    "-i", "--stdin", is_flag=True, help="Let it read this command's stdin, up to its end."
+)
 @_timestamps
 def run() -> None:
     """Run a task of ACTION here: print what it prints, end as it ends.
 
     Its stdout goes to stdout, its stderr to stderr. The exit status is its exit code, or 128 + the number
-    of the signal that ended it. Ctrl-C stops the task and waits for its end; a second one kills it. What it
-    shall read is given to it by `overseer input`, not by stdin.
+    of the signal that ended it. Ctrl-C stops the task and waits for its end; a second one kills it. For
+    --stdin its action needs `stdin: pipe` or `pty: true`.
 
     \b
         overseer run build -p target=release > build.log
+        overseer run --stdin import < customers.csv
     """
 
 

@@ -9,15 +9,16 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from overseer.cli.conversation import reactor
+from overseer.cli.conversation import reactor, refused
 from overseer.cli.exit_status import INTERRUPTED, CommandError, ExitStatus, of_task
 from overseer.cli.outlet import MOST_WAITING, Outlet
 from overseer.cli.past import find_task_or_run, how_it_ended, status_of
 from overseer.cli.printer import Printer
+from overseer.cli.stdin import give_stdin
 from overseer.cli.tables import print_json
 from overseer.cli.tasks import find, start_fields
 from overseer.cli.terminal import notice
-from overseer.client import Client, OverseerError, Subscription
+from overseer.client import Client, OverseerError, RequestRefused, Subscription
 from overseer.client.output import Event
 from overseer.core.process import Stream
 from overseer.core.task import FINISHED
@@ -29,27 +30,33 @@ from overseer.protocol.messages import (
     Message,
     Output,
     Run,
+    Started,
     TaskInfo,
 )
 
 RECONNECT_FOR = 10.0
 """Seconds for which a lost connection is made again before a command gives up."""
 _LOOK_INTERVAL = 0.2
+_READS_NOTHING = "input: the action's configuration"
+"""How the daemon refuses input for a task that has no stdin to write to."""
 
 
 async def run(
-    client: Client, *, as_json: bool, action: str, timestamps: bool, **options: Any
+    client: Client, *, as_json: bool, action: str, timestamps: bool, stdin: bool, **options: Any
 ) -> int:
     """Run a task to its end; Ctrl-C stops it, once more kills it, and so does whatever ends the printing."""
     fields = await start_fields(client, action, **options)
-    end = _End()
     events = client.run(action, **fields)
+    feed = _Feed(client, events)
+    end = _End(feed.begin if stdin else None)
     _stop_on_signals(client, lambda: events.task_id or fields["task_id"])
     try:
         await end.follow(client, events, _printer(timestamps=timestamps, as_json=as_json))
     except OSError:  # nobody reads any more, or the disk is full
         await client.stop(events.task_id)
         raise
+    if feed.error is not None:
+        raise feed.error
     return end.status()
 
 
@@ -117,10 +124,47 @@ async def wait(client: Client, *, as_json: bool, task: str, timeout: float | Non
     return end.status_of(info)
 
 
-class _End:
-    """How a task has ended, by its events; ``exited`` is the last exit among them."""
+class _Feed:
+    """I give a task what comes on stdin, once; ``error`` tells why it was stopped instead."""
 
-    def __init__(self) -> None:
+    def __init__(self, client: Client, events: Subscription) -> None:
+        self._client = client
+        self._events = events
+        self._begun = False
+        self.error: CommandError | None = None
+
+    def begin(self) -> None:
+        """Begin, when its first run has."""
+        if not self._begun:
+            self._begun = True
+            Deferred.fromCoroutine(self._feed(self._events.task_id))
+
+    async def _feed(self, task_id: str) -> None:
+        try:
+            await give_stdin(self._client, task_id)
+            await self._client.input(task_id, eof=True)
+        except CommandError as error:
+            self._stop(task_id, error)
+        except RequestRefused as error:
+            # Else it has read all that it wanted, or has ended.
+            if error.message.startswith(_READS_NOTHING):
+                self._stop(task_id, refused(error.message))
+        except OverseerError:
+            pass  # who follows the task has to do with a lost connection, too
+
+    def _stop(self, task_id: str, error: CommandError) -> None:
+        self.error = error
+        _send(lambda: self._client.stop(task_id))
+
+
+class _End:
+    """How a task has ended, by its events; ``exited`` is the last exit among them.
+
+    :param begun: called when a run begins.
+    """
+
+    def __init__(self, begun: Callable[[], object] | None = None) -> None:
+        self._begun = begun
         self.exited: Exited | None = None
         self._last: Event | None = None
         self._connected = True
@@ -144,7 +188,10 @@ class _End:
 
     def take(self, batch: Sequence[Event]) -> None:
         """Note what of these events tells of an end."""
-        if Exited in set(map(type, batch)):  # a batch may be ten thousand lines
+        kinds = set(map(type, batch))  # a batch may be ten thousand lines
+        if self._begun is not None and Started in kinds:
+            self._begun()
+        if Exited in kinds:
             self.exited = [event for event in batch if isinstance(event, Exited)][-1]
         if batch:
             self._last = batch[-1]
@@ -243,13 +290,13 @@ def _stop_on_signals(client: Client, task_id: Callable[[], str]) -> None:
 
 
 def _send(request: Callable[[], Coroutine[Any, Any, object]]) -> None:
-    def refused(failure: Failure) -> None:
+    def failed(failure: Failure) -> None:
         if not isinstance(
             failure.value, OverseerError
         ):  # those: it has ended by itself, most likely
             failure.raiseException()
 
-    Deferred.fromCoroutine(request()).addErrback(refused)
+    Deferred.fromCoroutine(request()).addErrback(failed)
 
 
 def _last_lines(events: list[Message], count: int, only: Stream | None) -> list[Message]:

@@ -1,27 +1,21 @@
 """What the commands do that change tasks: start, stop, restart, reset, input, signal."""
 
-import base64
-import os
-import threading
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import click
-from twisted.internet.defer import DeferredQueue
 
-from overseer.cli.conversation import reactor, require_action
+from overseer.cli.conversation import require_action
 from overseer.cli.exit_status import CommandError, ExitStatus
 from overseer.cli.names import did_you_mean, find_task
+from overseer.cli.stdin import give_stdin
 from overseer.cli.tables import place_in_queue, print_json
 from overseer.cli.terminal import notice
 from overseer.client import Client
 from overseer.core.process import signal_number
 from overseer.core.task import FINISHED
-from overseer.protocol.messages import Input, Queued, Started, TaskInfo
-
-READ_SIZE = 64 * 1024
-"""Bytes of stdin that one ``input`` carries."""
+from overseer.protocol.messages import Queued, Started, TaskInfo
 
 
 async def find(client: Client, text: str) -> TaskInfo:
@@ -121,9 +115,7 @@ async def send_input(
     elif eof:
         await client.input(task_id, eof=True)
     else:
-        async for data in _stdin():
-            encoded = base64.b64encode(data).decode()
-            await client.request(Input("", task_id, data_base64=encoded), timeout=None)
+        await give_stdin(client, task_id)
     if as_json:
         print_json(await find(client, task_id))
 
@@ -160,22 +152,3 @@ def _tell(answer: Started | Queued, as_json: bool) -> None:
         notice(f"it {place_in_queue(answer.position)}")
     else:
         notice(f"started, process {answer.pid}")
-
-
-async def _stdin() -> AsyncIterator[bytes]:
-    """Yield what comes on stdin: read in a thread, because a terminal lets one wait for ever."""
-    chunks: DeferredQueue[bytes] = DeferredQueue()
-    wanted = threading.Semaphore(1)
-
-    def read() -> None:
-        while wanted.acquire():
-            data = os.read(0, READ_SIZE)
-            reactor.callFromThread(chunks.put, data)
-            if not data:
-                return
-
-    # When the command ends first, nobody waits for it.
-    threading.Thread(target=read, daemon=True).start()
-    while data := await chunks.get():
-        yield data
-        wanted.release()

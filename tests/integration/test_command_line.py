@@ -1,6 +1,7 @@
 """The commands that talk to a daemon, against one that runs: what they print, and how they end."""
 
 import contextlib
+import hashlib
 import io
 import json
 import os
@@ -302,6 +303,64 @@ def test_a_full_disk_stops_the_task_and_is_told(daemon: Daemon, client: Client) 
         told = (done.returncode, done.stderr)
         assert told == (1, "overseer: cannot print: No space left on device\n"), words
     eventually(lambda: state(client, "full") == "stopped")
+
+
+def run_with_stdin(daemon: Daemon, script: str, *words: str, **options: Any) -> "Done":
+    """Run ``overseer run --stdin`` with a shell script as the task, in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "overseer", "run", "--stdin", *words, "-p", f"script={script}"],
+        env=variables(daemon),
+        capture_output=True,
+        timeout=DEADLINE,
+        check=False,
+        **options,
+    )
+    return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def test_a_task_reads_stdin_to_its_end(daemon: Daemon) -> None:
+    """Every byte, and then it is told that nothing follows."""
+    assert run_with_stdin(daemon, "sort; exit 3", "sh", input=b"b\na\n") == Done(3, "a\nb\n", "")
+    data = bytes(range(256)) * 20_000
+    digest = hashlib.sha256(data).hexdigest()
+    assert run_with_stdin(daemon, "sha256sum", "sh", input=data).out == f"{digest}  -\n"
+    assert run_with_stdin(daemon, "cat", "sh", input=b"") == Done(0, "", "")
+
+
+def test_a_task_that_has_read_enough_ends_as_it_wants(daemon: Daemon) -> None:
+    """Whoever writes into the command has not closed it, and there is far more than it takes."""
+    read_end, write_end = os.pipe()
+    os.write(write_end, b"one\ntwo\n" + b"x" * 60_000)
+    try:
+        done = run_with_stdin(daemon, "head -n 1; exit 5", "sh", stdin=read_end)
+    finally:
+        os.close(read_end)
+        os.close(write_end)
+    assert done == Done(5, "one\n", "")
+
+
+def test_stdin_for_a_task_that_reads_none(daemon: Daemon, client: Client) -> None:
+    """It is stopped, and the reason told; nothing waits for ever."""
+    words = ["run", "--stdin", "lazy", "--id", "reads-nothing"]
+    done = subprocess.run(
+        [sys.executable, "-m", "overseer", *words],
+        env=variables(daemon),
+        input="hello",
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        check=False,
+    )
+    assert done.returncode == ExitStatus.REFUSED
+    assert done.stderr == ("overseer: input: the action's configuration has no `stdin: pipe`\n")
+    assert state(client, "reads-nothing") == "stopped"
+
+
+def test_stdin_that_cannot_be_read(daemon: Daemon) -> None:
+    for_writing = os.open(os.devnull, os.O_WRONLY)
+    done = run_with_stdin(daemon, "cat", "sh", stdin=for_writing)
+    os.close(for_writing)
+    assert done == Done(1, "", "overseer: cannot read stdin: Bad file descriptor\n")
 
 
 @pytest.mark.parametrize("word", ["--version", "--help", "schema", "doctor", "completion bash"])
