@@ -1,9 +1,11 @@
 """What the plain HTTP paths tell: documents, the history, the metrics, and how the daemon is."""
 
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from overseer.documents import Documents
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from overseer.eventlog import EventLog
     from overseer.history.recorder import HistoryRecorder
     from overseer.prometheus.exposition import Exposition, ReactorLag
+
+_EXPOSITION = "overseer.prometheus.exposition"
 
 
 class Pages:
@@ -55,11 +59,13 @@ class Pages:
             routes.HEALTH: lambda _: json_answer(200, {"status": "ok"}),
             routes.READY: self._tell_readiness,
         }
+        self._closed = False
         self._exposition: Exposition | None = None
         self._reactor_lag: ReactorLag | None = None
 
     def close(self) -> None:
         """Measure nothing any more."""
+        self._closed = True
         if self._reactor_lag is not None:
             self._reactor_lag.stop()
 
@@ -82,7 +88,17 @@ class Pages:
             return json_answer(503, {"error": "the history cannot be read now"})
         return Answer(200, encode_message(views.history("", page)))
 
-    def _tell_metrics(self, question: Question) -> Answer:
+    def _tell_metrics(self, question: Question) -> Answer | Deferred[Answer]:
+        if self._exposition is not None:
+            return self._expose(question)
+        # In a thread, as this takes longer than anybody's output should wait.
+        pool = self._reactor.getThreadPool()
+        imported = deferToThreadPool(self._reactor, pool, import_module, _EXPOSITION)
+        return imported.addCallback(lambda _: self._expose(question))
+
+    def _expose(self, question: Question) -> Answer:
+        if self._closed:
+            return json_answer(503, {"error": "the overseer has stopped"})
         if self._exposition is None:
             self._exposition = self._first_exposition()
         content_type, body = self._exposition.render(question.accept)
