@@ -50,8 +50,9 @@ class PromptTransport:
         self._size = 0
         # Below a wrapper, as overseer's own listeners have one.
         descriptor = getattr(transport, "transport", transport)
-        plain = isinstance(descriptor, FileDescriptor) and not getattr(descriptor, "TLS", False)
-        self._descriptor: Any = descriptor if plain else None
+        plain = isinstance(descriptor, FileDescriptor) and hasattr(descriptor, "_tempDataBuffer")
+        with_tls = getattr(descriptor, "TLS", False)
+        self._descriptor: Any = descriptor if plain and not with_tls else None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)

@@ -56,9 +56,6 @@ class Threads(Generic[Result]):
 
     _log = Logger()
 
-    MOST = 8
-    """No more may be under way: a socket holds eleven datagrams, net.unix.max_dgram_qlen, the ends included."""
-
     def __init__(self, reactor: IReactorFDSet, number: int, name: str, *, apart: bool) -> None:
         self.under_way = 0
         self._reactor = reactor
@@ -85,7 +82,7 @@ class Threads(Generic[Result]):
         ``work`` gets the descriptors by the numbers that they have in its thread. They must stay open until
         then, and the thread's own are closed afterwards.
 
-        :raises OSError: when they can't be sent.
+        :raises OSError: when they can't be sent; also for too much at once: a socket holds eleven datagrams.
         """
         number = next(self._numbers)
         self._work[number] = (work, descriptors, done)

@@ -22,6 +22,11 @@ _ROOM = 1024
 _LAST_STANDARD = 2
 
 
+def is_available() -> bool:
+    """Return whether this system has what it takes: Linux, with glibc 2.29 or musl 1.1.24."""
+    return _library() is not None
+
+
 def spawn(
     argv: Sequence[str],
     environment: Mapping[str, str],
@@ -33,7 +38,7 @@ def spawn(
     ``streams`` are its stdout and stderr, and before them its stdin, if it is to have one. All descriptors must
     be close-on-exec.
     """
-    if _library() is None or min(streams) <= _LAST_STANDARD:
+    if min(streams) <= _LAST_STANDARD:
         return None
     program = _find(argv, environment, cwd)
     arguments = os.fsencode("\0".join(argv)).split(b"\0")

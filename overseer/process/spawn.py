@@ -324,15 +324,17 @@ class ProcessSpawner:
         """
         if self._descriptor_limit is None or not hasattr(resource, "prlimit"):  # Linux only
             return
-        # ESRCH: already gone. EPERM: a set-user-ID program, which is not ours to limit.
-        with contextlib.suppress(OSError):
+        # ESRCH: already gone. EPERM: a set-user-ID program, which is not ours to limit. A ValueError:
+        # its hard limit is lower by now.
+        with contextlib.suppress(OSError, ValueError):
             soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
             if soft != self._descriptor_limit:
                 resource.prlimit(pid, resource.RLIMIT_NOFILE, (self._descriptor_limit, hard))
 
 
 def _is_plain(spec: ProcessSpec) -> bool:
-    return not spec.pty and spec.user is None and spec.group is None and spec.umask is None
+    special = spec.pty or (spec.user, spec.group, spec.umask) != (None, None, None)
+    return not special and posix_spawn.is_available()
 
 
 def _popen(spec: ProcessSpec, command: Command, streams: Streams) -> subprocess.Popen[bytes]:

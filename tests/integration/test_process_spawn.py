@@ -202,6 +202,18 @@ async def test_children_started_together_get_the_old_limit_and_we_keep_ours():
     await runs.end()
 
 
+@ensure_deferred
+async def test_a_child_that_was_quicker_to_limit_itself_stays_as_it_is(monkeypatch):
+    def refuse(*_):
+        raise ValueError("current limit exceeds maximum limit")
+
+    monkeypatch.setattr(resource, "prlimit", refuse)
+    runs = Runs(ProcessSpawner(reactor, descriptor_limit=777))
+    for _ in range(3):
+        assert await runs.output_of("echo", "hello") == b"hello\n"
+    await runs.end()
+
+
 def test_a_spawner_that_was_never_used_closes():
     spawner = ProcessSpawner(reactor)
     spawner.close()
