@@ -23,6 +23,7 @@ from overseer.core.yaml_source import Document, Problem, YamlError, describe, lo
 PORT_VARIABLE = "OVERSEER_PORT"
 
 _PORT = re.compile(r"[0-9]{1,5}")
+_NOT_ENABLED = "no task waits, as queue.enabled is not set"
 _NO_VARIABLES: Mapping[str, str] = MappingProxyType({})
 
 
@@ -112,16 +113,21 @@ def _read(
 
 
 def _warn_of_pools(section: Section, values: Mapping[str, Any], report: Report) -> None:
-    """Warn of actions whose pool is above the global one, which bounds them all the same."""
-    most = PoolSettings.from_keys(values["task_pool"]).size
-    for name, action in values["actions"].items():
-        size = action.task_pool.size
-        if most and size and size > most:
-            pool = section.at("actions", name, "task_pool")
+    """Warn of pools above the global one, which bounds them all the same, and of queues that nobody enables."""
+    general = PoolSettings.from_keys(values["task_pool"])
+    pools = {name: action.task_pool for name, action in values["actions"].items()}
+    for name, own in pools.items():
+        pool = section.at("actions", name, "task_pool")
+        if general.size and own.size and own.size > general.size:
             report.warn(
                 pool.at("limit" if pool.at("size").value is None else "size"),
-                f"{size} is more than the {most} of the global task_pool, which holds",
+                f"{own.size} is more than the {general.size} of the global task_pool, which holds",
             )
+        if own.queue_bound and own.over(general.for_actions()).queue_enabled is None:
+            report.warn(pool.at("queue", "size"), _NOT_ENABLED)
+    enabled = [own for own in (general, *pools.values()) if own.queue_enabled is not None]
+    if general.queue_bound and not enabled:
+        report.warn(section.at("task_pool", "queue", "size"), _NOT_ENABLED)
 
 
 def _check_webhook_actions(section: Section, actions: Collection[str], report: Report) -> None:

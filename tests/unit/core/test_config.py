@@ -422,6 +422,24 @@ def test_a_pool_above_the_global_one_is_warned_about(general, own, warning):
 
 
 @pytest.mark.parametrize(
+    ("general", "own", "place"),
+    [
+        ("size: 1", "queue: {size: 5}", "2: actions.x.task_pool"),
+        ("queue: {size: 5}", "size: 1", "1: task_pool"),
+        ("queue: {enabled: true}", "queue: {size: 5}", None),
+        ("queue: {size: 5}", "queue: {enabled: true}", None),
+        ("size: 1", "queue: {enabled: false, size: 5}", None),
+        ("size: 1", "queue_size: 5", None),
+    ],
+)
+def test_a_queue_that_nobody_enables_is_warned_about(general, own, place):
+    """Its size says that somebody wants tasks to wait."""
+    text = f"task_pool: {{{general}}}\nactions: {{x: {{type: exec, task_pool: {{{own}}}}}}}"
+    told = f"config.yaml:{place}.queue.size: no task waits, as queue.enabled is not set"
+    assert warnings(text) == ([told] if place else [])
+
+
+@pytest.mark.parametrize(
     ("text", "policy"),
     [
         ("{}", PartialRetryPolicy()),
