@@ -14,11 +14,13 @@ would wait for the child on its own, and a dropped object is reaped by the next 
 import contextlib
 import os
 import resource
+import signal
 import subprocess
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from types import FrameType
 
 import attrs
 from twisted.internet.interfaces import IReactorFDSet, IReactorFromThreads, IReactorTime
@@ -37,6 +39,9 @@ THREADS = 2
 """How many execs of each kind may be under way."""
 AT_ONCE = 4
 """How many starts have their pipes: those that a thread works on, and its next one."""
+
+_HANDED_DOWN = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
+"""What a shell has its background jobs ignore, and nohup(1) what it runs: and so would their children."""
 
 
 class IProcessReactor(IReactorFDSet, IReactorFromThreads, IReactorTime):
@@ -194,6 +199,7 @@ class ProcessSpawner:
 
     def _threads_for(self, plain: bool) -> Threads[_Result]:
         if plain not in self._threads:
+            _ignore_by_handlers()
             name = "overseer-spawn" if plain else "overseer-popen"
             self._threads[plain] = Threads(self.reactor, THREADS, name, apart=plain)
         return self._threads[plain]
@@ -330,6 +336,18 @@ class ProcessSpawner:
             soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
             if soft != self._descriptor_limit:
                 resource.prlimit(pid, resource.RLIMIT_NOFILE, (self._descriptor_limit, hard))
+
+
+def _ignore_by_handlers() -> None:
+    """Do nothing about signals that this process ignores: an exec sets back what is handled, signal(7)."""
+    if threading.current_thread() is threading.main_thread():
+        for number in _HANDED_DOWN:
+            if signal.getsignal(number) == signal.SIG_IGN:
+                signal.signal(number, _do_nothing)
+
+
+def _do_nothing(_number: int, _frame: FrameType | None) -> None:
+    pass
 
 
 def _is_plain(spec: ProcessSpec) -> bool:

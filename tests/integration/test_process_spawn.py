@@ -83,8 +83,18 @@ async def test_a_script_without_an_interpreter(runs, script):
     assert reason == f'cannot execute "{script}": Exec format error'
 
 
+@pytest.fixture
+def background():
+    """Ignore what whoever is started in the background by a shell, or by nohup(1), ignores."""
+    numbers = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @ensure_deferred
-async def test_what_a_child_begins_with(runs, tmp_path):
+async def test_what_a_child_begins_with(background, runs, tmp_path):
     """A session of its own, nothing to read, its working directory, no signal blocked or ignored."""
     script = "cat; pwd; grep -E 'Sig(Blk|Ign)' /proc/self/status; ps -o sid= -p $$"
     _, recorder = runs.start("sh", "-c", script, cwd=str(tmp_path))

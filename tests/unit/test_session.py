@@ -10,7 +10,6 @@ from overseer.core.tokens import Role
 from overseer.protocol.fields import fields_of
 from overseer.protocol.messages import (
     REQUESTS,
-    ActionInfo,
     Request,
     tag_of,
 )
@@ -52,12 +51,12 @@ def test_an_internal_error_is_answered_and_logged(
 ) -> None:
     """The client learns that the fault is not its own, the log knows the rest, and work goes on."""
 
-    def fail() -> ActionInfo:
+    def fail(*_: object, **__: object) -> None:
         raise KeyError("secret")
 
-    monkeypatch.setattr(daemon.echo, "describe", fail)
+    monkeypatch.setattr(daemon.supervisor, "subscribe", fail)
     with capturedLogs() as logged:
-        client.send(type="describe", id="r1")
+        client.send(type="subscribe", id="r1", task_id="a")
         client.send(type="list", id="r2")
         daemon.clock.advance(0)
     assert client.told() == [
@@ -65,7 +64,7 @@ def test_an_internal_error_is_answered_and_logged(
         {"type": "tasks", "id": "r2", "tasks": []},
     ]
     assert [(event["kind"], event["log_failure"].type) for event in logged] == [
-        ("describe", KeyError)
+        ("subscribe", KeyError)
     ]
 
 
