@@ -1,6 +1,7 @@
 """What a spawn that fails says, and the spawner's own life."""
 
 import ctypes
+import errno
 import itertools
 import os
 import resource
@@ -146,6 +147,18 @@ async def test_running_out_of_descriptors(runs):
     assert zombies() == []
     os.kill(recorder.pid, signal.SIGKILL)
     await recorder.seen("gone")
+
+
+@ensure_deferred
+async def test_a_child_without_a_descriptor_left_to_watch_it_by_runs_all_the_same(
+    runs, monkeypatch
+):
+    def refuse(_pid):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(os, "pidfd_open", refuse)
+    assert await runs.output_of("echo", "hello") == b"hello\n"
+    assert zombies() == []
 
 
 def limit_with(spare: int) -> int:
