@@ -10,7 +10,7 @@ import threading
 
 import pytest
 import pytest_twisted
-from process_support import PATH, Runs, eventually, open_descriptors, zombies
+from process_support import PATH, PATIENCE, Runs, eventually, open_descriptors, zombies
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
@@ -320,5 +320,6 @@ async def test_work_that_outlasts_the_end_is_told_later():
 def result_of(threads, work, descriptors=()):
     """Return a Deferred with what ``work`` returns."""
     told = Deferred()
+    told.addTimeout(PATIENCE, reactor)
     threads.do(work, descriptors, told.callback)
     return told

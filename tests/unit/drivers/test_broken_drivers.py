@@ -20,7 +20,7 @@ class Handler(ActionHandler):
     def start(
         self, task_id: str, params: Mapping[str, str], callbacks: WorkerCallbacks
     ) -> NoReturn:
-        raise NotImplementedError
+        raise AssertionError("nothing is started here")
 
 
 class Factory(ActionHandlerFactory):
