@@ -34,9 +34,9 @@ NOTES = """\
 
 - **Streams**: beside `cat` and the copy of prepared bytes, one processor of Python. Per read of 64 KiB: decode,
   one JSON encoding, one join; per subscriber one write of the same bytes.
-- **Starts**: of the processor time of a task two fifths are its program's, to be loaded and to end, two
-  fifths the reactor's, in small parts: reading the request is the largest, a tenth of them. Two threads wait for the
-  kernel, which opens the program, without Python's lock, and ask for it five times a start.
+- **Starts**: of the processor time of a task two fifths are its program's, to be loaded and to end, and two
+  fifths the reactor's, in small parts: reading the request is the largest, a tenth of them. Two threads wait
+  for the kernel, which opens the program, without Python's lock, and ask for it five times a start.
 - **Starts beside thousands of running tasks**: each of these has three descriptors open, and at every exec the
   kernel closes the child's copies of all of them, one by one. A bare loop falls to a fraction so; its figure
   stands beside ours. The threads that start processes have tables of their own, with few in them.
